@@ -1,0 +1,27 @@
+"""otel-search: the OpenTelemetry distribution for Python search services.
+
+Start a service with `opentelemetry-instrument uvicorn app:app` and nothing in it has to change.
+For those who want code there is `instrument(app)`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_search.fastapi import instrument, uninstrument
+
+__version__ = "0.1.0"
+
+# Loaded at first use: the launcher imports this package before the application's own imports,
+# and a name that is not used must not cost its libraries.
+_DOORS = {"instrument": "otel_search.fastapi", "uninstrument": "otel_search.fastapi"}
+
+__all__ = ["__version__", "instrument", "uninstrument"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_DOORS[name]), name)

@@ -1,0 +1,35 @@
+"""What belongs to the request that is being served, as context variables."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextvars import ContextVar
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("otel_search_request_id", default=None)
+"""The id of the request in this context, or `None` outside of a request."""
+
+# Long enough for UUIDs, ULIDs, trace ids and load-balancer ids; no character that a log viewer,
+# a shell, an HTTP header or a URL reads as more than text.
+_VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=-]{0,127}", re.ASCII)
+
+
+def accept_request_id(values: list[bytes]) -> str | None:
+    """The request id of a caller, if it can be trusted to be only an id.
+
+    Args:
+        values: All `X-Request-ID` headers of the request, as they came.
+
+    Returns:
+        The id, or `None` when there is none, more than one, or one that is not 1 to 128 characters
+        of letters, digits and `. _ : @ = -`, the first of them a letter or digit.
+    """
+    if len(values) != 1 or len(values[0]) > 128:
+        return None
+    text = values[0].decode("latin-1")
+    return text if _VALID_REQUEST_ID.fullmatch(text) else None
+
+
+def new_request_id() -> str:
+    """A fresh request id: 32 lower-case hexadecimal digits."""
+    return os.urandom(16).hex()

@@ -1,0 +1,190 @@
+"""The telemetry schema: every attribute, metric and log field that otel-search emits.
+
+Names of OpenTelemetry's semantic conventions (1.44) are used where there is one; ours carry the
+prefix `search.`. Code, dashboards, rules and documentation are written against this page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SCOPE = "otel_search"
+"""Name of the instrumentation scope of what otel-search itself emits."""
+
+# -- attributes of the HTTP server span -------------------------------------------------------
+CLIENT_ADDRESS = "client.address"
+ERROR_TYPE = "error.type"
+HTTP_REQUEST_METHOD = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE = "http.response.status_code"
+HTTP_ROUTE = "http.route"
+URL_PATH = "url.path"
+URL_QUERY = "url.query"
+USER_AGENT = "user_agent.original"
+REQUEST_ID = "search.request.id"
+WEBSOCKET_CLOSE_CODE = "search.websocket.close_code"
+
+# -- attributes of an Elasticsearch call ------------------------------------------------------
+DB_COLLECTION = "db.collection.name"
+DB_NAMESPACE = "db.namespace"
+DB_OPERATION = "db.operation.name"
+DB_BATCH_SIZE = "db.operation.batch.size"
+DB_QUERY_SUMMARY = "db.query.summary"
+DB_QUERY_TEXT = "db.query.text"
+DB_RETURNED_ROWS = "db.response.returned_rows"
+DB_STATUS_CODE = "db.response.status_code"
+DB_SYSTEM = "db.system.name"
+ELASTICSEARCH = "elasticsearch"
+ELASTICSEARCH_NODE = "elasticsearch.node.name"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+URL_FULL = "url.full"
+
+# -- exceptions -------------------------------------------------------------------------------
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+EXCEPTION_TYPE = "exception.type"
+
+# -- fields of a log line ---------------------------------------------------------------------
+LOG_TIMESTAMP = "timestamp"
+LOG_LEVEL = "level"
+LOG_EVENT = "event"
+LOG_LOGGER = "logger"
+LOG_TRACE_ID = "trace_id"
+LOG_SPAN_ID = "span_id"
+LOG_TRACE_FLAGS = "trace_flags"
+LOG_REQUEST_ID = "request_id"
+LOG_SERVICE_NAME = "service.name"
+LOG_DURATION = "duration"
+
+LOG_HEAD = (
+    LOG_TIMESTAMP,
+    LOG_LEVEL,
+    LOG_EVENT,
+    LOG_LOGGER,
+    LOG_TRACE_ID,
+    LOG_SPAN_ID,
+    LOG_TRACE_FLAGS,
+    LOG_REQUEST_ID,
+    LOG_SERVICE_NAME,
+)
+"""The fields that every log line owns, in their order; an event's own fields come after them."""
+
+REQUEST_STARTED = "request started"
+REQUEST_COMPLETED = "request completed"
+WEBSOCKET_COMPLETED = "websocket completed"
+
+# -- metrics ----------------------------------------------------------------------------------
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds: the conventions' buckets for HTTP durations."""
+
+DB_DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+"""Seconds: the conventions' buckets for `db.client.operation.duration`."""
+
+ROWS_BUCKETS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
+"""Rows: the conventions' buckets for `db.client.response.returned_rows`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the schema.
+
+    Attributes:
+        instrument: The kind of instrument, as in the name of the meter's `create_` method.
+        unit: In UCUM: `s`, `By`, `{thing}`.
+        attributes: The attribute keys that its points may carry.
+        buckets: Upper bounds of a histogram's buckets, in `unit`.
+    """
+
+    name: str
+    instrument: Literal["counter", "up_down_counter", "histogram", "gauge"]
+    unit: str
+    description: str
+    attributes: tuple[str, ...]
+    buckets: tuple[float, ...] | None = None
+
+    def on(self, meter: Any) -> Any:
+        """The instrument of this metric on an OpenTelemetry `meter`."""
+        create = getattr(meter, f"create_{self.instrument}")
+        advisory = {} if self.buckets is None else {"explicit_bucket_boundaries_advisory": self.buckets}
+        return create(self.name, unit=self.unit, description=self.description, **advisory)
+
+
+DB_OPERATION_DURATION = Metric(
+    "db.client.operation.duration",
+    "histogram",
+    "s",
+    "Duration of Elasticsearch calls, retries and waits included.",
+    (DB_SYSTEM, DB_OPERATION, DB_COLLECTION, ERROR_TYPE, DB_STATUS_CODE),
+    DB_DURATION_BUCKETS,
+)
+DB_ROWS = Metric(
+    "db.client.response.returned_rows",
+    "histogram",
+    "{row}",
+    "Documents that Elasticsearch returned in one answer.",
+    (DB_OPERATION, DB_COLLECTION),
+    ROWS_BUCKETS,
+)
+DB_CONNECTIONS = Metric(
+    "db.client.connection.count",
+    "up_down_counter",
+    "{connection}",
+    "Connections of the Elasticsearch clients' HTTP pools.",
+    ("db.client.connection.pool.name", "db.client.connection.state"),
+)
+SEARCH_TOOK = Metric(
+    "search.client.took",
+    "histogram",
+    "s",
+    "Time that Elasticsearch itself says a search took.",
+    (DB_OPERATION, DB_COLLECTION, "search.query.type"),
+    DB_DURATION_BUCKETS,
+)
+SEARCHES = Metric(
+    "search.client.searches",
+    "counter",
+    "{search}",
+    "Searches by what came of them: hits, empty, partial, timeout or error.",
+    (DB_COLLECTION, "search.outcome"),
+)
+BULK_ITEMS = Metric(
+    "search.client.bulk.items",
+    "counter",
+    "{item}",
+    "Items of bulk requests by action, and ok or the type of their error.",
+    (DB_COLLECTION, "search.bulk.action", "search.outcome"),
+)
+RETRIES = Metric(
+    "search.client.retries",
+    "counter",
+    "{retry}",
+    "Further attempts of Elasticsearch calls.",
+    (DB_OPERATION, "search.retry.reason"),
+)
+NODES = Metric(
+    "search.client.nodes",
+    "up_down_counter",
+    "{node}",
+    "Nodes of the Elasticsearch clients' node pools.",
+    ("search.node.state",),
+)
+TELEMETRY_DROPPED = Metric(
+    "search.telemetry.dropped",
+    "counter",
+    "{item}",
+    "Spans, data points, log records and log lines that could not be delivered.",
+    ("search.telemetry.signal", "search.telemetry.reason"),
+)
+
+METRICS = (
+    DB_OPERATION_DURATION,
+    DB_ROWS,
+    DB_CONNECTIONS,
+    SEARCH_TOOK,
+    SEARCHES,
+    BULK_ITEMS,
+    RETRIES,
+    NODES,
+    TELEMETRY_DROPPED,
+)

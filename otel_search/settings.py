@@ -1,0 +1,231 @@
+"""Every setting once: its variable, what it accepts, its default and its help.
+
+This is the only module that reads the environment. A value that cannot be used becomes one
+line in `Settings.faults`, naming the variable, the value and what is accepted; the default is
+used in its place, because a typing mistake in a telemetry setting must not stop a service.
+
+Standard `OTEL_*` variables keep their upstream meaning and are listed here only where we read
+them ourselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+PREFIX = "OTEL_SEARCH_"
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a variable accepts: a parser that raises `ValueError`, and the words for it."""
+
+    parse: Callable[[str], Any]
+    words: str
+
+
+def _one_of(*choices: str) -> Accepts:
+    def parse(text: str) -> str:
+        value = text.strip().lower()
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return Accepts(parse, " | ".join(f"`{choice}`" for choice in choices))
+
+
+def _boolean(text: str) -> bool:
+    value = text.strip().lower()
+    if value not in {"true", "false"}:
+        raise ValueError
+    return value == "true"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:
+        raise ValueError
+    return value
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple(re.compile(pattern) for pattern in _words(text))
+    except re.error as error:
+        raise ValueError from error
+
+
+BOOLEAN = Accepts(_boolean, "`true` | `false`")
+SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
+WORDS = Accepts(_words, "words, separated by commas")
+PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
+LEVEL = _one_of("debug", "info", "warning", "error", "critical")
+TEXT = Accepts(str.strip, "text")
+
+
+def _setting(variable: str, accepts: Accepts, default: Any, description: str) -> Any:
+    return field(
+        default=default, metadata={"variable": variable, "accepts": accepts, "help": " ".join(description.split())}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The effective settings of this process.
+
+    Attributes:
+        faults: One line for each variable whose value could not be used, or that we do not know.
+    """
+
+    fastapi: Literal["auto", "native", "contrib", "off"] = _setting(
+        "OTEL_SEARCH_FASTAPI",
+        _one_of("auto", "native", "contrib", "off"),
+        "auto",
+        """Who makes the server span: FastAPI itself (`native`, from 0.142 on), OpenTelemetry's contrib
+        instrumentation, or nobody. `auto` takes the native one where it exists.""",
+    )
+    operation_spans: bool = _setting(
+        "OTEL_SEARCH_OPERATION_SPANS",
+        BOOLEAN,
+        False,
+        "Three more spans a request from native FastAPI: dependencies, endpoint, serialization.",
+    )
+    access_log: Literal["end", "both", "off"] | None = _setting(
+        "OTEL_SEARCH_ACCESS_LOG",
+        _one_of("end", "both", "off"),
+        None,
+        """The access line `request completed` at the end of each request, a `request started` line too, or
+        none. Unset: `end`, but none if the server was told to write no access log (`uvicorn --no-access-log`).""",
+    )
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "OTEL_SEARCH_LOG_FORMAT",
+        _one_of("auto", "json", "console"),
+        "auto",
+        "Log lines on stdout: JSON, or for people. `auto` is `console` on a terminal, else `json`.",
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = _setting(
+        "OTEL_SEARCH_LOG_LEVEL",
+        LEVEL,
+        "info",
+        "Level of the root logger, as long as the application sets none itself.",
+    )
+    query_text: Literal["sanitized", "raw", "off"] = _setting(
+        "OTEL_SEARCH_QUERY_TEXT",
+        _one_of("sanitized", "raw", "off"),
+        "sanitized",
+        "`db.query.text`: the structure of the query without its values, the whole query, or nothing.",
+    )
+    redact_keys: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_REDACT_KEYS",
+        WORDS,
+        (),
+        "More names of fields and URL parameters whose values are secrets, besides the built-in ones.",
+    )
+    shutdown_timeout: float = _setting(
+        "OTEL_SEARCH_SHUTDOWN_TIMEOUT",
+        SECONDS,
+        5.0,
+        "The longest that the end of the process waits for all telemetry to leave, in seconds.",
+    )
+    sdk_disabled: bool = _setting(
+        "OTEL_SDK_DISABLED",
+        BOOLEAN,
+        False,
+        "`true`: the application behaves as if otel-search was not installed.",
+    )
+    config_file: str = _setting(
+        "OTEL_CONFIG_FILE",
+        TEXT,
+        "",
+        "Declarative configuration of the SDK. If set, providers and exporters are its business, not ours.",
+    )
+    excluded_urls: tuple[re.Pattern[str], ...] = _setting(
+        "OTEL_PYTHON_EXCLUDED_URLS",
+        PATTERNS,
+        (),
+        "URLs without spans, metrics and access lines, besides health checks and `/metrics`.",
+    )
+    fastapi_excluded_urls: tuple[re.Pattern[str], ...] = _setting(
+        "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS",
+        PATTERNS,
+        (),
+        "As `OTEL_PYTHON_EXCLUDED_URLS`, for FastAPI alone; if set, it counts in its place.",
+    )
+    faults: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from `environ`; an empty variable counts as unset, as in OpenTelemetry."""
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for row in rows():
+            text = environ.get(row.variable, "")
+            if not text.strip():
+                continue
+            try:
+                values[row.name] = row.accepts.parse(text)
+            except ValueError:
+                faults.append(
+                    f"{row.variable}={text!r} is not accepted, using {row.default_words}; "
+                    f"accepted: {row.accepts.words.replace('`', '')}"
+                )
+        known = [row.variable for row in rows()]
+        for variable in sorted(environ):
+            if variable.startswith(PREFIX) and variable not in known:
+                close = difflib.get_close_matches(variable, known, n=1)
+                meant = f"; did you mean {close[0]}?" if close else ""
+                faults.append(f"{variable} is not a setting of otel-search{meant}")
+        return cls(**values, faults=tuple(faults))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the settings table."""
+
+    name: str
+    variable: str
+    accepts: Accepts
+    default: Any
+    help: str
+
+    @property
+    def default_words(self) -> str:
+        """The default as a user would write it."""
+        if self.default is None or self.default in ((), ""):
+            return "no value"
+        return str(self.default).lower() if isinstance(self.default, bool) else f"{self.default}"
+
+
+@functools.cache
+def rows() -> tuple[Row, ...]:
+    """All settings, in the order in which they are documented."""
+    return tuple(
+        Row(entry.name, entry.metadata["variable"], entry.metadata["accepts"], entry.default, entry.metadata["help"])
+        for entry in dataclasses.fields(Settings)
+        if "variable" in entry.metadata
+    )
+
+
+def table() -> str:
+    """The settings as a Markdown table; the README's is generated from it."""
+    lines = ["| variable | accepts | default | what it does |", "| --- | --- | --- | --- |"]
+    for row in rows():
+        accepts = row.accepts.words.replace("|", "\\|")
+        lines.append(f"| `{row.variable}` | {accepts} | {row.default_words} | {row.help} |")
+    return "\n".join(lines)
+
+
+@functools.cache
+def current() -> Settings:
+    """The settings of this process, read from its environment at the first call."""
+    return Settings.read(os.environ)
