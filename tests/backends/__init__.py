@@ -1,0 +1,1 @@
+"""The real Collector, Jaeger and Prometheus for the integration lane: built from pins, started on loopback."""
