@@ -69,8 +69,10 @@ class Redactor:
         self._in_urls = frozenset(SECRET_KEYS) | mine
         self._in_fields = self._in_urls - (_ONLY_IN_URLS - mine)
         # Names may be percent-encoded in a URL: take every `name=value`, decide by the decoded name.
-        self._pair = re.compile(r"([A-Za-z0-9_.%\[\]-]{1,128})=([^&;#\s\"'<>,)}\]]+)")
-        names = "|".join(sorted((re.escape(key).replace("_", "[-_]?") for key in self._in_fields), key=len, reverse=True))
+        self._pair = re.compile(r"([A-Za-z0-9_.%\[\]-]{1,128})=(?!\[redacted\])([^&;#\s\"'<>,)}\]]+)")
+        names = "|".join(
+            sorted((re.escape(key).replace("_", "[-_]?") for key in self._in_fields), key=len, reverse=True)
+        )
         self._quoted = re.compile(
             rf"""((?:\\?["'])(?:[\w-]*[-_])?(?:{names})(?:\\?["'])\s*[:=]\s*)(\\?["'])((?:(?!\2).)+)\2""",
             re.IGNORECASE,

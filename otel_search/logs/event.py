@@ -1,0 +1,180 @@
+"""The one road of a log event: from any logging library to one line on stdout and one OTLP record."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import structlog
+from opentelemetry import _logs, metrics, trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context, get_current
+
+from otel_search import context, semconv
+from otel_search.logs.render import Render
+from otel_search.logs.values import MAX_TEXT, Values
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_OWNED = frozenset(semconv.LOG_HEAD)
+_LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
+# The log data model's short names, where Python's differ.
+_SEVERITY_TEXTS = {"warning": "WARN", "critical": "FATAL"}
+
+
+class EventChain:
+    """Gives each event its identity, writes it to stdout and hands it to OpenTelemetry, each once.
+
+    Args:
+        values: Makes every value safe.
+        render: Makes the line.
+        service_name: Written on each line, as a log line must say whose it is when lines are mixed.
+    """
+
+    def __init__(self, values: Values, render: Render, service_name: str) -> None:
+        self._values = values
+        self._render = render
+        self._service_name = service_name
+        self._lock = threading.Lock()
+        self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
+
+    def emit(
+        self,
+        *,
+        created: float,
+        level: int,
+        event: str,
+        logger: str,
+        fields: Mapping[str, Any],
+        exc_info: ExcInfo | None = None,
+        to_stdout: bool = True,
+        to_otlp: bool = True,
+        within: Context | None = None,
+    ) -> None:
+        """Write one event.
+
+        Args:
+            created: When it happened, in seconds since the epoch.
+            level: As in `logging`.
+            event: What happened.
+            logger: The logger's name; the instrumentation scope of the OTLP record.
+            fields: The event's own fields, any values.
+            exc_info: The exception that belongs to it.
+            to_stdout: Whether it is written to stdout.
+            to_otlp: Whether it becomes an OTLP record.
+            within: The OpenTelemetry context it happened in, if not the current one.
+        """
+        own = self._own_fields(fields, exc_info)
+        where = get_current() if within is None else within
+        request_id = context.REQUEST_ID.get()
+        text = self._values.text(event)
+        if to_stdout:
+            self._write(self._head(created, level, text, logger, where, request_id) | own)
+        if to_otlp:
+            if request_id is not None:
+                own[semconv.LOG_REQUEST_ID] = request_id
+            name = _LEVELS.get(level) or logging.getLevelName(level).lower()
+            _logs.get_logger(logger).emit(
+                LogRecord(
+                    timestamp=int(created * 1e9),
+                    context=where,
+                    severity_number=_severity(level),
+                    severity_text=_SEVERITY_TEXTS.get(name, name.upper()),
+                    body=text,
+                    attributes=own,
+                )
+            )
+
+    def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None) -> dict[str, Any]:
+        values = self._values
+        own: dict[str, Any] = {}
+        bound = structlog.contextvars.get_contextvars()
+        for source in (bound, fields) if bound else (fields,):
+            for key, value in source.items():
+                name = key if type(key) is str and key.isascii() else values.of_object(key)
+                own[f"extra.{name}" if name in _OWNED else name] = values.field(name, value)
+        if exc_info is not None:
+            kind, error, _ = exc_info
+            own[semconv.EXCEPTION_TYPE] = exception_type(kind)
+            own[semconv.EXCEPTION_MESSAGE] = values.of_object(error)
+            own[semconv.EXCEPTION_STACKTRACE] = values.text(stacktrace(exc_info), 2 * MAX_TEXT)
+        return own
+
+    def _head(
+        self, created: float, level: int, text: str, logger: str, where: Context, request_id: str | None
+    ) -> dict[str, Any]:
+        head: dict[str, Any] = {
+            semconv.LOG_TIMESTAMP: datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+            semconv.LOG_LEVEL: _LEVELS.get(level) or logging.getLevelName(level).lower(),
+            semconv.LOG_EVENT: text,
+            semconv.LOG_LOGGER: logger,
+        }
+        span = trace.get_current_span(where).get_span_context()
+        if span.is_valid:
+            head[semconv.LOG_TRACE_ID] = trace.format_trace_id(span.trace_id)
+            head[semconv.LOG_SPAN_ID] = trace.format_span_id(span.span_id)
+            head[semconv.LOG_TRACE_FLAGS] = int(span.trace_flags)
+        if request_id is not None:
+            head[semconv.LOG_REQUEST_ID] = request_id
+        head[semconv.LOG_SERVICE_NAME] = self._service_name
+        return head
+
+    def _write(self, fields: Mapping[str, Any]) -> None:
+        try:
+            line = self._render(fields) + "\n"
+            with self._lock:
+                _write_text(line)
+        except (OSError, ValueError, AttributeError):
+            # A closed pipe, a closed or missing stdout: nobody is listening, and the service goes on.
+            self._dropped.add(1, {"search.telemetry.signal": "stdout", "search.telemetry.reason": "write_failed"})
+
+    def after_fork(self) -> None:
+        """Forget a lock that another thread of the parent held when the process was forked."""
+        self._lock = threading.Lock()
+
+
+def _severity(level: int) -> SeverityNumber:
+    """The log data model's severity: DEBUG is 5, each further ten of `logging` are four more, what is between, between."""
+    return SeverityNumber(max(1, min(24, 5 + (level - 10) * 4 // 10)))
+
+
+def _write_text(line: str) -> None:
+    out = sys.stdout
+    try:
+        out.write(line)
+    except UnicodeEncodeError:
+        encoding = out.encoding or "ascii"
+        out.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    out.flush()
+
+
+def exception_type(kind: type[BaseException]) -> str:
+    """The name of an exception's class, with its module unless that is `builtins`."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def stacktrace(exc_info: ExcInfo) -> str:
+    """The traceback as Python prints it, causes and groups included, even if an exception's text raises."""
+    try:
+        return "".join(traceback.format_exception(*exc_info))
+    except Exception:
+        return "".join(traceback.format_tb(exc_info[2])) + exception_type(exc_info[0])
+
+
+def as_exc_info(value: Any) -> ExcInfo | None:
+    """What logging libraries accept as `exc_info` (an exception, a tuple, True), as a tuple, or `None`."""
+    if isinstance(value, BaseException):
+        return (type(value), value, value.__traceback__)
+    if isinstance(value, tuple) and len(value) == 3 and isinstance(value[1], BaseException):
+        return (type(value[1]), value[1], value[2])
+    if value and not isinstance(value, tuple):
+        kind, error, trace_back = sys.exc_info()
+        if kind is not None and error is not None:
+            return (kind, error, trace_back)
+    return None

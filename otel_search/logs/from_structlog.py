@@ -1,0 +1,206 @@
+"""structlog's loggers: each event once into the chain, before it is rendered.
+
+The hook is on `structlog.BoundLoggerBase`, through which every bound logger goes: loggers that
+were cached or bound before us, and whatever the application configures later. The application's
+own processors run as they are; only the last one, the renderer, has nothing left to do when the
+line was for the console.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from structlog.exceptions import DropEvent
+
+from otel_search.logs.event import EventChain, as_exc_info
+from otel_search.logs.from_logging import FROM_STRUCTLOG, is_console, is_standard_stream
+
+_PRINTERS = (structlog.PrintLogger, structlog.WriteLogger, structlog.BytesLogger)
+_RENDERERS = (
+    structlog.processors.JSONRenderer,
+    structlog.processors.KeyValueRenderer,
+    structlog.processors.LogfmtRenderer,
+    structlog.dev.ConsoleRenderer,
+)
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "msg": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "err": logging.ERROR,
+    "exception": logging.ERROR,
+    "failure": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "fatal": logging.CRITICAL,
+}
+# What usual processors add and the chain adds itself.
+_METADATA = ("level", "timestamp", "logger", "log_level", "level_number")
+_USERS_OWN = frozenset({"level", "timestamp", "logger"})
+
+
+class StructlogBridge:
+    """Takes structlog's events to the chain.
+
+    Args:
+        chain: Where the events go.
+    """
+
+    def __init__(self, chain: EventChain) -> None:
+        self._chain = chain
+        self._original: Callable[..., Any] | None = None
+
+    def install(self) -> None:
+        """Take the events of all bound loggers."""
+        original = structlog.BoundLoggerBase._proxy_to_logger
+        bridge = self
+
+        def _proxy_to_logger(self: Any, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
+            wrapped = self._logger
+            if isinstance(wrapped, logging.Logger):
+                return bridge._to_logging(self, wrapped, method_name, event, event_kw)
+            if isinstance(wrapped, _PRINTERS):
+                return bridge._to_printer(self, wrapped, method_name, event, event_kw)
+            return original(self, method_name, event, **event_kw)  # a test double, a logger of the user's own
+
+        self._original = original
+        structlog.BoundLoggerBase._proxy_to_logger = _proxy_to_logger  # type: ignore[method-assign]
+
+    def uninstall(self) -> None:
+        """Give the events back to structlog alone."""
+        if self._original is not None:
+            structlog.BoundLoggerBase._proxy_to_logger = self._original  # type: ignore[method-assign]
+            self._original = None
+
+    def _to_logging(
+        self, bound: Any, wrapped: logging.Logger, method_name: str, event: str | None, event_kw: dict[str, Any]
+    ) -> Any:
+        try:
+            run = _Run(bound, method_name, event, event_kw)
+        except DropEvent:
+            return None
+        args, kwargs = ((run.event,), {}) if _only_on_console(wrapped) else run.rendered()
+        token = FROM_STRUCTLOG.set((run.event, run.fields, run.exc_info))
+        try:
+            return getattr(wrapped, method_name)(*args, **kwargs)
+        finally:
+            FROM_STRUCTLOG.reset(token)
+
+    def _to_printer(
+        self, bound: Any, wrapped: Any, method_name: str, event: str | None, event_kw: dict[str, Any]
+    ) -> Any:
+        try:
+            run = _Run(bound, method_name, event, event_kw)
+        except DropEvent:
+            return None
+        on_console = is_standard_stream(wrapped._file) or getattr(wrapped._file, "name", None) in {
+            "<stdout>",
+            "<stderr>",
+        }
+        self._chain.emit(
+            created=time.time(),
+            level=_LEVELS.get(method_name, logging.INFO),
+            event=run.event,
+            logger=run.logger or getattr(wrapped, "name", None) or "structlog",
+            fields=run.fields,
+            exc_info=as_exc_info(run.exc_info),
+            to_stdout=on_console,
+        )
+        if on_console:
+            return None
+        args, kwargs = run.rendered()
+        return getattr(wrapped, method_name)(*args, **kwargs)
+
+
+class _Run:
+    """One run of a bound logger's processors, up to the renderer."""
+
+    def __init__(self, bound: Any, method_name: str, event: str | None, event_kw: dict[str, Any]) -> None:
+        context = bound._context
+        event_dict: Any = {**context, **event_kw}
+        if not _USERS_OWN.isdisjoint(event_dict):
+            # Set by the caller, not by a processor: a field of the event's own, not the line's.
+            for name in _USERS_OWN & event_dict.keys():
+                event_dict[f"extra.{name}"] = event_dict.pop(name)
+        if event is not None:
+            event_dict["event"] = event
+        processors = bound._processors
+        exc_info = event_dict.get("exc_info")
+        renderer: Any = None
+        for index, processor in enumerate(processors):
+            if index == len(processors) - 1 and _is_renderer(processor):
+                renderer = processor
+                break
+            before = event_dict
+            event_dict = processor(bound._logger, method_name, event_dict)
+            if not isinstance(event_dict, dict):
+                # A renderer of the user's own has rendered: keep its result, and what it was made of.
+                self._result = event_dict
+                event_dict = before
+                break
+            exc_info = event_dict.get("exc_info") or exc_info
+        self._bound, self._method_name, self._renderer, self._event_dict = bound, method_name, renderer, event_dict
+        self.exc_info = exc_info
+        self.fields = dict(event_dict)
+        self.event = self._event(event)
+        self.logger = self.fields.get("logger")
+        for name in _METADATA:
+            self.fields.pop(name, None)
+        self.fields.pop("exc_info", None)
+        if as_exc_info(exc_info) is not None:
+            # The same exception, rendered by `format_exc_info` or `dict_tracebacks`.
+            self.fields.pop("exception", None)
+
+    def _event(self, called_with: str | None) -> str:
+        text = self.fields.pop("event", called_with)
+        for renamed in ("message", "msg"):  # by structlog.processors.EventRenamer
+            if text is not None and self.fields.get(renamed) == text:
+                del self.fields[renamed]
+        positional = self.fields.pop("positional_args", None)
+        try:
+            event = "" if text is None else str(text)
+            return event % positional if positional else event
+        except Exception:
+            self.fields["args"] = positional
+            return f"<{type(text).__name__}>" if not isinstance(text, str) else text
+
+    def rendered(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that structlog would call the wrapped logger with."""
+        result = self.__dict__.get("_result", self._event_dict)
+        if self._renderer is not None:
+            try:
+                result = self._renderer(self._bound._logger, self._method_name, dict(self._event_dict))
+            except DropEvent:
+                raise
+            except Exception:
+                # A value that the renderer cannot hold must not raise into the application's log call.
+                result = self.event
+        if isinstance(result, tuple):
+            args, kwargs = result
+            return tuple(args), dict(kwargs)
+        return ((), result) if isinstance(result, dict) else ((result,), {})
+
+
+def _is_renderer(processor: Any) -> bool:
+    return isinstance(processor, _RENDERERS) or processor in _FUNCTIONS
+
+
+_FUNCTIONS = (
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    structlog.stdlib.render_to_log_kwargs,
+    structlog.stdlib.render_to_log_args_and_kwargs,
+)
+
+
+def _only_on_console(logger: logging.Logger) -> bool:
+    current: logging.Logger | None = logger
+    while current is not None:
+        if not all(is_console(handler) for handler in current.handlers):
+            return False
+        current = current.parent if current.propagate else None
+    return True

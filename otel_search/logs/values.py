@@ -1,0 +1,118 @@
+"""Turns anything that an application logs into what JSON and OTLP can hold.
+
+One bad value costs that value, never the line, the batch or the application: whatever an object
+does when it is looked at, the result is text, bounded in size and free of secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from datetime import date, datetime, time
+from enum import Enum
+from typing import Any
+
+from otel_search.redaction import REDACTED, Redactor
+
+MAX_TEXT = 16 * 1024
+"""Characters of one text value; a stacktrace may have twice as many."""
+
+_MAX_DEPTH = 8
+_MAX_ITEMS = 256
+_MAX_INTEGER = 2**63 - 1
+
+
+class Values:
+    """Converts values for log lines and log records.
+
+    Args:
+        redactor: Hides secrets by the names of fields and in texts.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def field(self, name: str, value: Any) -> Any:
+        """The value of the field `name`: None, bool, int, float, str, or lists and dicts of these."""
+        if self._redactor.secret_field(name):
+            return None if value is None else REDACTED
+        kind = type(value)
+        if kind is bool or value is None:
+            return value
+        if kind is str:
+            return self.text(value)
+        return self._value(value, 0)
+
+    def text(self, text: str, limit: int = MAX_TEXT) -> str:
+        """A text without secrets and lone surrogates, at most about `limit` characters long."""
+        if len(text) > limit:
+            # The beginning says what it is, the end of a traceback what went wrong.
+            half = limit // 2
+            text = f"{text[:half]}… [{len(text) - 2 * half} characters left out] …{text[-half:]}"
+        if not text.isascii():
+            text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return self._redactor.text(text)
+
+    def of_object(self, value: Any) -> str:
+        """An object as text, whatever its own idea of that does."""
+        try:
+            return self.text(str(value))
+        except Exception as error:
+            return f"<{type(value).__name__}: its text raises {type(error).__name__}>"
+
+    def _value(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if kind is str:
+            return self.text(value)
+        if kind is int:
+            return value if -_MAX_INTEGER <= value <= _MAX_INTEGER else self.text(str(value))
+        if kind is float:
+            return value if math.isfinite(value) else str(value)
+        try:
+            return self._converted(value, depth)
+        except Exception:
+            return self.of_object(value)
+
+    def _converted(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Enum):
+            return self._value(value.value, depth)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self.text(bytes(value[: 4 * MAX_TEXT]).decode("utf-8", "backslashreplace"))
+        if isinstance(value, (datetime, date, time)):
+            return value.isoformat()
+        if isinstance(value, BaseException):
+            return self.text(f"{type(value).__name__}: {value}")
+        if isinstance(value, (bool, int, float, str)):  # subclasses of these, by their plain value
+            base = next(base for base in (bool, str, int, float) if isinstance(value, base))
+            return self._value(base(value), depth)
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            return self._of_structure(value, depth)
+        if depth >= _MAX_DEPTH:  # also the end of a structure that contains itself
+            return f"<{type(value).__name__} too deep>"
+        if isinstance(value, dict):
+            return self._dict(value, depth)
+        items = [self._value(item, depth + 1) for item, _ in zip(value, range(_MAX_ITEMS), strict=False)]
+        if len(value) > _MAX_ITEMS:
+            items.append(f"… {len(value) - _MAX_ITEMS} more")
+        return items
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for count, (key, item) in enumerate(value.items()):
+            if count == _MAX_ITEMS:
+                result["…"] = f"{len(value) - _MAX_ITEMS} more"
+                break
+            name = key if type(key) is str and key.isascii() else self.of_object(key)
+            result[name] = REDACTED if self._redactor.secret_field(name) else self._value(item, depth + 1)
+        return result
+
+    def _of_structure(self, value: Any, depth: int) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return self._value({entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}, depth)
+        if callable(getattr(type(value), "model_dump", None)):  # pydantic, without importing it
+            return self._value(value.model_dump(), depth)
+        if hasattr(type(value), "dtype") and callable(getattr(value, "tolist", None)):  # numpy and its like
+            return self._value(value.tolist(), depth)
+        return self.of_object(value)
