@@ -125,6 +125,13 @@ class Settings:
         "sanitized",
         "`db.query.text`: the structure of the query without its values, the whole query, or nothing.",
     )
+    elasticsearch_traceparent: bool = _setting(
+        "OTEL_SEARCH_ELASTICSEARCH_TRACEPARENT",
+        BOOLEAN,
+        True,
+        """Send the W3C header `traceparent` with each Elasticsearch call, so that Elasticsearch's slow log, audit
+        log and tasks name the trace. `tracestate` and baggage are never sent.""",
+    )
     redact_keys: tuple[str, ...] = _setting(
         "OTEL_SEARCH_REDACT_KEYS",
         WORDS,
