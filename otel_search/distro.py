@@ -33,7 +33,8 @@ class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
         _chosen = True
         # Without a name the launcher takes the first configurator that it finds.
         os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", NAME)
-        set_defaults()
+        if not settings.current().sdk_disabled:
+            settings.set_defaults()
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Load one instrumentor; what goes wrong in it is said once and concerns nobody else."""
@@ -57,15 +58,7 @@ class OtelSearchConfigurator(_BaseConfigurator):
     """Sets up the telemetry of the process."""
 
     def _configure(self, **kwargs: Any) -> None:
-        set_defaults()  # another distribution's distro may have been found first
         telemetry.set_up(**kwargs)
-
-
-def set_defaults() -> None:
-    """Set the variables that have a default of ours and no value."""
-    if not settings.current().sdk_disabled:
-        for variable, value in telemetry.DEFAULTS.items():
-            os.environ.setdefault(variable, value)
 
 
 def report_the_choice() -> None:

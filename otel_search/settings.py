@@ -21,6 +21,20 @@ from typing import Any, Literal
 
 PREFIX = "OTEL_SEARCH_"
 
+DEFAULTS = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_METRICS_EXPORTER": "otlp",
+    "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    # The stable names; without it contrib's instrumentors still speak the old ones.
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
+    # Captured headers (off by default) must not carry what lets people in.
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS": (
+        ".*authorization.*,.*cookie.*,.*api[-_]?key.*,.*token.*,.*secret.*,.*password.*,.*session.*"
+    ),
+}
+"""What otel-search sets for OpenTelemetry where the user has set nothing."""
+
 
 @dataclass(frozen=True)
 class Accepts:
@@ -236,3 +250,19 @@ def table() -> str:
 def current() -> Settings:
     """The settings of this process, read from its environment at the first call."""
     return Settings.read(os.environ)
+
+
+def set_defaults() -> None:
+    """Set the standard variables that have a default of ours and no value yet."""
+    for variable, value in DEFAULTS.items():
+        os.environ.setdefault(variable, value)
+
+
+def shown(*variables: str) -> str:
+    """Variables with their values, for a message."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)
+
+
+def is_any_set(part: str) -> bool:
+    """Whether a variable with `part` in its name has a value."""
+    return any(value for name, value in os.environ.items() if part in name)

@@ -20,20 +20,6 @@ from otel_search import delivery, logs, settings
 
 _logger = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_METRICS_EXPORTER": "otlp",
-    "OTEL_LOGS_EXPORTER": "otlp",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-    # The stable names; without it contrib's instrumentors still speak the old ones.
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
-    # Captured headers (off by default) must not carry what lets people in.
-    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS": (
-        ".*authorization.*,.*cookie.*,.*api[-_]?key.*,.*token.*,.*secret.*,.*password.*,.*session.*"
-    ),
-}
-"""What otel-search sets where the user has set nothing."""
-
 _INSTANCE_ID = "service.instance.id"
 _ready = False
 
@@ -49,6 +35,7 @@ def set_up(**configurator_arguments: Any) -> None:
     if _ready or effective.sdk_disabled:
         return
     _ready = True
+    settings.set_defaults()
     if effective.config_file:
         _set_up_by_file()
         logs.install(effective, _service_name())
@@ -83,7 +70,7 @@ def _configure_sdk(instance: dict[str, str], configurator_arguments: dict[str, A
             **configurator_arguments,
         )
     except Exception as error:
-        chosen = ", ".join(f"{name}={os.environ[name]}" for name in DEFAULTS if name.endswith("_EXPORTER"))
+        chosen = settings.shown("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
         _logger.error("telemetry could not be set up as asked (%s), the application runs without it: %s", chosen, error)
 
 
@@ -126,7 +113,7 @@ def _say(faults: tuple[str, ...]) -> None:
 
 def _exporter_arguments() -> dict[type, dict[str, Any]]:
     # A credential provider of the user's own brings its own session.
-    if any("CREDENTIAL_PROVIDER" in variable for variable in os.environ):
+    if settings.is_any_set("CREDENTIAL_PROVIDER"):
         return {}
     return delivery.exporter_arguments()
 

@@ -1,0 +1,76 @@
+# Two commands are enough: `make demo` to see it, `make test` to check it.
+# Each environment is made from its own pins in constraints/ and made again when they change.
+
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+ELASTICSEARCH8 := .venv-elasticsearch8
+CONTRIB := .venv-contrib
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-current test-elasticsearch8 test-contrib backends lint format constraints bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+define environment
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) $(3)
+	@touch $(1)/installed
+endef
+
+TEST_TOOLS := aiosmtpd hypothesis pytest websockets
+
+$(VENV)/installed: pyproject.toml constraints/current.txt
+	$(call environment,$(VENV),constraints/current.txt,--editable '.[demo]' $(TEST_TOOLS) gunicorn mypy ruff opentelemetry-distro)
+
+$(ELASTICSEARCH8)/installed: pyproject.toml constraints/elasticsearch8.txt
+	$(call environment,$(ELASTICSEARCH8),constraints/elasticsearch8.txt,--editable '.[demo$(,)elasticsearch-dsl]' $(TEST_TOOLS))
+
+$(CONTRIB)/installed: pyproject.toml constraints/contrib.txt
+	$(call environment,$(CONTRIB),constraints/contrib.txt,--editable '.[contrib-elasticsearch]' $(TEST_TOOLS) elasticsearch httpx uvicorn)
+
+, := ,
+
+install: $(VENV)/installed ## the environment of the current lane
+
+demo: $(VENV)/installed ## the sample search service, its embedded engine, real requests, and what came of them
+	@$(VENV)/bin/otel-search demo $(ARGS)
+
+test: backends test-current test-elasticsearch8 test-contrib ## all tests, in all lanes
+	@echo "All lanes passed."
+
+test-current: $(VENV)/installed ## newest FastAPI, elasticsearch 9.5
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-elasticsearch8: $(ELASTICSEARCH8)/installed ## elasticsearch 8.19 with elasticsearch-dsl 8.18
+	$(ELASTICSEARCH8)/bin/python -m pytest tests/elasticsearch $(PYTEST_ARGS)
+
+test-contrib: $(CONTRIB)/installed ## contrib's instrumentors: FastAPI 0.141, elasticsearch 8.12
+	$(CONTRIB)/bin/python -m pytest tests/contrib $(PYTEST_ARGS)
+
+backends: $(VENV)/installed ## build the Collector, Jaeger and Prometheus from their pins; cached outside the checkout
+	@$(VENV)/bin/python -m tests.backends.build || { status=$$?; \
+	if [ $$status -eq 3 ] && [ -z "$$OTEL_SEARCH_REQUIRE_BACKENDS" ]; \
+	then echo "NOTICE: no usable Go: the tests against the real Collector, Jaeger and Prometheus will be skipped."; \
+	else exit $$status; fi; }
+
+lint: $(VENV)/installed ## style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+constraints: ## resolve the newest versions and pin them anew
+	$(PYTHON) constraints/resolve.py
+
+bench: $(VENV)/installed ## what telemetry costs, as ratios within one run
+	$(VENV)/bin/python benchmarks/overhead.py $(ARGS)
+
+clean: ## remove the environments; the backends' cache stays
+	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) .mypy_cache .pytest_cache .ruff_cache .hypothesis

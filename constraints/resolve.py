@@ -1,0 +1,46 @@
+"""Pins each lane anew: resolves its requirements in a fresh environment and freezes what came of it.
+
+Run by `make constraints`. The three files are what CI and `make test` install.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent
+TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websockets"]
+
+LANES = {
+    "current": [".[demo]", "elasticsearch[async]>=9.5", "gunicorn", "mypy", "ruff", "opentelemetry-distro", *TEST_TOOLS],
+    "elasticsearch8": [".[demo,elasticsearch-dsl]", "elasticsearch[async]==8.19.*", "elasticsearch-dsl==8.18.*", *TEST_TOOLS],
+    "contrib": [
+        ".[contrib-elasticsearch]",
+        "fastapi<=0.141",
+        "opentelemetry-instrumentation-fastapi==0.64b0",
+        "elasticsearch==8.12.*",
+        *TEST_TOOLS,
+    ],
+}
+
+
+def resolve(lane: str, requirements: list[str]) -> None:
+    """Write `<lane>.txt`."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = str(Path(folder) / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], cwd=PROJECT, check=True)
+        frozen = subprocess.run(
+            [python, "-m", "pip", "freeze", "--exclude", "otel-search"], check=True, capture_output=True, text=True
+        ).stdout
+    header = f"# The {lane} lane, pinned by `make constraints` from: {', '.join(requirements)}\n"
+    (HERE / f"{lane}.txt").write_text(header + frozen, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or LANES:
+        resolve(name, LANES[name])
