@@ -21,7 +21,10 @@ LANES = {
     "contrib": [
         ".[contrib-elasticsearch]",
         "fastapi<=0.141",
+        # One family, which old pip does not find by itself.
         "opentelemetry-instrumentation-fastapi==0.64b0",
+        "opentelemetry-instrumentation-system-metrics==0.64b0",
+        "opentelemetry-exporter-prometheus==0.64b0",
         "elasticsearch==8.12.*",
         *TEST_TOOLS,
     ],
