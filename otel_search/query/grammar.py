@@ -1,0 +1,152 @@
+"""Where in an Elasticsearch request body queries, aggregations and field names stand.
+
+A position is a mapping from key to the position beneath it; `*` is the position beneath any other
+key. Lists have the position of the key that holds them. What is not described here is `VALUE`:
+keys are kept, everything else is replaced.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Position: TypeAlias = "dict[str, Position]"
+
+VALUE: Position = {}
+NAME: Position = {}
+"""The text here is a field name by the grammar, never a user's input: it is kept."""
+LANGUAGE: Position = {}
+"""The text here is ES|QL, SQL or EQL: its literals are replaced, the rest is kept."""
+
+QUERY: Position = {}
+AGGREGATIONS: Position = {}
+AGGREGATION: Position = {}
+RETRIEVER: Position = {}
+SORT: Position = {}
+BODY: Position = {}
+
+_FIELD: Position = {"field": NAME}
+_KNN: Position = {"field": NAME, "filter": QUERY}
+_FIELDS: Position = {"fields": NAME, "default_field": NAME}
+
+QUERY |= {
+    "bool": {"must": QUERY, "filter": QUERY, "should": QUERY, "must_not": QUERY},
+    "boosting": {"positive": QUERY, "negative": QUERY},
+    "combined_fields": _FIELDS,
+    "constant_score": {"filter": QUERY},
+    "dis_max": {"queries": QUERY},
+    "distance_feature": _FIELD,
+    "exists": _FIELD,
+    "function_score": {"query": QUERY, "functions": {"filter": QUERY}},
+    "has_child": {"query": QUERY},
+    "has_parent": {"query": QUERY},
+    "knn": _KNN,
+    "more_like_this": {"fields": NAME},
+    "multi_match": _FIELDS,
+    "nested": {"path": NAME, "query": QUERY},
+    "pinned": {"organic": QUERY},
+    "query_string": _FIELDS,
+    "rank_feature": _FIELD,
+    "rule": {"organic": QUERY},
+    "script_score": {"query": QUERY},
+    "semantic": _FIELD,
+    "simple_query_string": _FIELDS,
+}
+
+_AGGREGATION_BODY: Position = {"field": NAME, "path": NAME}
+
+AGGREGATION |= {
+    "aggs": AGGREGATIONS,
+    "aggregations": AGGREGATIONS,
+    "adjacency_matrix": {"filters": {"*": QUERY}},
+    "composite": {"sources": AGGREGATIONS},
+    "filter": QUERY,
+    "filters": {"filters": {"*": QUERY}},
+    "meta": VALUE,
+    "multi_terms": {"terms": _FIELD},
+    "top_hits": BODY,
+    "top_metrics": {"metrics": _FIELD, "sort": SORT},
+    "weighted_avg": {"value": _FIELD, "weight": _FIELD},
+    "*": _AGGREGATION_BODY,
+}
+AGGREGATIONS |= {"*": AGGREGATION}
+
+RETRIEVER |= {
+    "knn": _KNN,
+    "linear": {"retrievers": {"retriever": RETRIEVER}},
+    "pinned": {"retriever": RETRIEVER},
+    "rescorer": {"retriever": RETRIEVER, "rescore": {"query": {"rescore_query": QUERY}}},
+    "rrf": {"retrievers": RETRIEVER},
+    "rule": {"retriever": RETRIEVER},
+    "standard": {"query": QUERY, "filter": QUERY, "sort": SORT, "collapse": _FIELD},
+    "text_similarity_reranker": {"retriever": RETRIEVER, "field": NAME},
+}
+# Every retriever takes a filter.
+for _inner in RETRIEVER.values():
+    _inner["filter"] = QUERY
+
+SORT |= {"*": VALUE}
+
+BODY |= {
+    "aggregations": AGGREGATIONS,
+    "aggs": AGGREGATIONS,
+    "collapse": _FIELD,
+    "filter": QUERY,
+    "index_filter": QUERY,
+    "knn": _KNN,
+    "post_filter": QUERY,
+    "query": QUERY,
+    "rescore": {"query": {"rescore_query": QUERY}},
+    "retriever": RETRIEVER,
+    "sort": SORT,
+    "source": {"query": QUERY},
+}
+
+LANGUAGE_BODY: Position = {"query": LANGUAGE, "filter": QUERY}
+"""The body of an ES|QL, SQL or EQL request."""
+
+QUERY_TYPES = frozenset(QUERY) | {
+    "common",
+    "fuzzy",
+    "geo_bounding_box",
+    "geo_distance",
+    "geo_grid",
+    "geo_polygon",
+    "geo_shape",
+    "ids",
+    "intervals",
+    "kql",
+    "match",
+    "match_all",
+    "match_bool_prefix",
+    "match_none",
+    "match_phrase",
+    "match_phrase_prefix",
+    "parent_id",
+    "percolate",
+    "prefix",
+    "range",
+    "rank_vectors",
+    "regexp",
+    "rule_query",
+    "script",
+    "shape",
+    "span_containing",
+    "span_field_masking",
+    "span_first",
+    "span_multi",
+    "span_near",
+    "span_not",
+    "span_or",
+    "span_term",
+    "span_within",
+    "sparse_vector",
+    "term",
+    "terms",
+    "terms_set",
+    "text_expansion",
+    "type",
+    "weighted_tokens",
+    "wildcard",
+    "wrapper",
+}
+"""The clauses of the query DSL: the only values that `search.query.type` takes from a body."""

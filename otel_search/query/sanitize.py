@@ -1,0 +1,153 @@
+"""An Elasticsearch request body without its values: `db.query.text`.
+
+Structure, clause names and field names stay; every value becomes `?`. The walk stops when its
+output is long enough, so that its cost is bounded by the output and not by the input.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from otel_search.query.grammar import BODY, LANGUAGE, NAME, QUERY, SORT, VALUE, Position
+from otel_search.query.language import mask_literals
+
+MAX_LENGTH = 2048
+"""Characters of a query text."""
+
+MASK = '"?"'
+CUT = '"…"'
+"""Stands where something was left out; as a key in objects, as an item in arrays."""
+
+_MAX_DEPTH = 48
+_MAX_KEY = 128
+# Longer arrays of values are looked at no further: a vector has thousands of numbers.
+_PEEK = 16
+
+_FIELD_NAME = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*\-]{0,127}(?:\^[0-9.]{1,6})?")
+_SCALARS = (str, int, float, bool, type(None), bytes)
+
+
+def sanitize(body: Any, position: Position = BODY, limit: int = MAX_LENGTH) -> tuple[str, int]:
+    """The text of a request body with every value replaced.
+
+    Args:
+        body: A decoded JSON value, or an object of `elasticsearch.dsl`.
+        position: What `body` is by the grammar.
+        limit: Characters that the text may have.
+
+    Returns:
+        Valid JSON of at most `limit` characters, and how deep queries are nested within queries.
+    """
+    writer = _Writer(limit)
+    writer.write(body, position, 0, 0)
+    return "".join(writer.parts), writer.nesting
+
+
+class _Writer:
+    """Writes JSON within a budget of characters; it closes what it opened whatever happens."""
+
+    __slots__ = ("left", "nesting", "parts")
+
+    def __init__(self, limit: int) -> None:
+        self.parts: list[str] = []
+        self.left = limit - 8
+        self.nesting = 0
+
+    def write(self, node: Any, position: Position, depth: int, nesting: int) -> None:
+        kind = type(node)
+        if kind is dict:
+            self._object(node, position, depth, nesting)
+        elif kind is list or kind is tuple:
+            self._array(node, position, depth, nesting)
+        elif kind in _SCALARS:
+            self._put(self._scalar(node, position))
+        elif isinstance(node, Mapping):
+            self._object(node, position, depth, nesting)
+        elif _is_dsl(kind):
+            self.write(node.to_dict(), position, depth, nesting)
+        elif isinstance(node, Sequence) and not isinstance(node, str | bytes | bytearray | memoryview):
+            self._array(node, position, depth, nesting)
+        else:
+            # Numbers and dates of other libraries, iterators: a value, not to be touched.
+            self._put(MASK)
+
+    def _put(self, text: str) -> None:
+        self.parts.append(text)
+        self.left -= len(text)
+
+    def _scalar(self, node: Any, position: Position) -> str:
+        if (position is NAME or position is SORT) and type(node) is str and _FIELD_NAME.fullmatch(node):
+            return f'"{node}"'
+        if position is LANGUAGE and type(node) is str:
+            # Twice the budget: masking shortens the text, and what is too long is cut afterwards.
+            text = mask_literals(node[: 2 * self.left])
+            room = max(self.left - 2, 0)
+            return json.dumps(text if len(text) <= room else text[: room - 1] + "…", ensure_ascii=False)
+        return MASK
+
+    def _object(self, node: Mapping[Any, Any], position: Position, depth: int, nesting: int) -> None:
+        # Brackets and the marker are paid for when they are opened, so that closing always fits.
+        self.left -= 10
+        self.parts.append("{")
+        if depth >= _MAX_DEPTH and node:
+            self.parts.append(f"{CUT}:{CUT}")
+        elif node:
+            full = True
+            other = position.get("*", VALUE)
+            first = True
+            for key, value in node.items():
+                text = _key(key) if type(key) is str else _key(str(key))
+                if self.left < len(text) + 4:
+                    self.parts.append(f"{CUT}:{CUT}" if first else f",{CUT}:{CUT}")
+                    full = False
+                    break
+                self._put(text if first else "," + text)
+                first = False
+                beneath = position.get(key, other) if position else VALUE
+                if beneath is QUERY:
+                    self.nesting = max(self.nesting, nesting + 1)
+                    self.write(value, beneath, depth + 1, nesting + 1)
+                else:
+                    self.write(value, beneath, depth + 1, nesting)
+            if full:
+                self.left += 8
+        self.parts.append("}")
+
+    def _array(self, node: Sequence[Any], position: Position, depth: int, nesting: int) -> None:
+        self.left -= 6
+        self.parts.append("[")
+        if (
+            position is not NAME
+            and position is not SORT
+            and all(type(item) in _SCALARS for item in islice(node, _PEEK))
+        ):
+            # However many values there are: the shape of the query is the same.
+            if node:
+                self._put(MASK)
+        elif depth >= _MAX_DEPTH:
+            self.parts.append(CUT)
+        else:
+            for number, item in enumerate(node):
+                if self.left < 8:
+                    self.parts.append(f",{CUT}" if number else CUT)
+                    break
+                if number:
+                    self._put(",")
+                self.write(item, position, depth + 1, nesting)
+        self.parts.append("]")
+
+
+@functools.lru_cache(maxsize=2048)
+def _key(key: str) -> str:
+    text = key if len(key) <= _MAX_KEY else key[:_MAX_KEY] + "…"
+    return json.dumps(text, ensure_ascii=False) + ":"
+
+
+def _is_dsl(kind: type) -> bool:
+    # `elasticsearch.dsl` and the older `elasticsearch_dsl`: the serializer calls `to_dict` too.
+    return hasattr(kind, "to_dict") and kind.__module__.partition(".")[0] in {"elasticsearch", "elasticsearch_dsl"}
