@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -43,13 +43,13 @@ class LoggingBridge:
 
     def __init__(self, chain: EventChain) -> None:
         self._chain = chain
-        self._original: Callable[[logging.Logger, logging.LogRecord], None] | None = None
+        self._original: Any = None
         self._replaced: frozenset[str] = frozenset()
         self._notices: dict[str, tuple[float, int]] = {}
 
     def install(self) -> None:
         """Stand in for the console handlers of every logger, now and after any later configuration."""
-        original = logging.Logger.callHandlers
+        original: Any = logging.Logger.callHandlers
         bridge = self
 
         def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802 - overrides logging's
@@ -59,12 +59,12 @@ class LoggingBridge:
                 original(self, record)
 
         self._original = original
-        logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign, assignment]
+        logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
         """Give the records back to the handlers alone."""
         if self._original is not None:
-            logging.Logger.callHandlers = self._original  # type: ignore[method-assign, assignment]
+            logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
             self._original = None
 
     def replace(self, names: Iterable[str]) -> None:
@@ -141,8 +141,11 @@ def is_console(handler: logging.Handler) -> bool:
 
 
 def is_standard_stream(stream: Any) -> bool:
-    """Whether a stream is the process's stdout or stderr, as they are now or were at its start."""
-    return any(stream is standard for standard in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
+    """Whether a stream is the process's stdout or stderr, as they are now or were at its start, or the bytes below."""
+    return any(
+        stream is standard or stream is getattr(standard, "buffer", sys)
+        for standard in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    )
 
 
 def _exports_to_us(handler: logging.Handler) -> bool:

@@ -20,6 +20,8 @@ from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.from_logging import FROM_STRUCTLOG, is_console, is_standard_stream
 
 _PRINTERS = (structlog.PrintLogger, structlog.WriteLogger, structlog.BytesLogger)
+# The stdout of the moment when structlog was imported, which is what its loggers write to.
+_STRUCTLOGS_STDOUT = structlog.PrintLogger()._file
 _RENDERERS = (
     structlog.processors.JSONRenderer,
     structlog.processors.KeyValueRenderer,
@@ -98,10 +100,7 @@ class StructlogBridge:
             run = _Run(bound, method_name, event, event_kw)
         except DropEvent:
             return None
-        on_console = is_standard_stream(wrapped._file) or getattr(wrapped._file, "name", None) in {
-            "<stdout>",
-            "<stderr>",
-        }
+        on_console = is_standard_stream(wrapped._file) or wrapped._file is _STRUCTLOGS_STDOUT
         self._chain.emit(
             created=time.time(),
             level=_LEVELS.get(method_name, logging.INFO),

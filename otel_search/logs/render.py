@@ -37,7 +37,7 @@ def console_line() -> Render:
         stacktrace = event.pop(semconv.EXCEPTION_STACKTRACE, None)
         event = {key: _one_line(value) for key, value in event.items()}
         if stacktrace:
-            event["exception"] = stacktrace
+            event["exception"] = stacktrace.rstrip("\n")
         return str(renderer(None, "", event))
 
     return render
