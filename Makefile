@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 ELASTICSEARCH8 := .venv-elasticsearch8
 CONTRIB := .venv-contrib
+UPSTREAM := .venv-upstream
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-current test-elasticsearch8 test-contrib backends lint format constraints bench clean
@@ -69,8 +70,11 @@ format: $(VENV)/installed ## let ruff mend what it can
 constraints: ## resolve the newest versions and pin them anew
 	$(PYTHON) constraints/resolve.py
 
-bench: $(VENV)/installed ## what telemetry costs, as ratios within one run
+$(UPSTREAM)/installed: constraints/upstream.txt
+	$(call environment,$(UPSTREAM),constraints/upstream.txt,--requirement constraints/upstream.txt)
+
+bench: $(VENV)/installed $(UPSTREAM)/installed ## what telemetry costs, as ratios within one run
 	$(VENV)/bin/python benchmarks/overhead.py $(ARGS)
 
 clean: ## remove the environments; the backends' cache stays
-	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) $(UPSTREAM) .mypy_cache .pytest_cache .ruff_cache .hypothesis

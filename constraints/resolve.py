@@ -28,6 +28,16 @@ LANES = {
         "elasticsearch==8.12.*",
         *TEST_TOOLS,
     ],
+    # What the benchmarks compare with: upstream's distribution, set up as its documentation says.
+    "upstream": [
+        "opentelemetry-distro[otlp]",
+        "opentelemetry-instrumentation-fastapi>=0.66b0",
+        "opentelemetry-instrumentation-aiohttp-client>=0.66b0",
+        "opentelemetry-instrumentation-logging>=0.66b0",
+        "elasticsearch[async]>=9.5",
+        "fastapi",
+        "structlog",
+    ],
 }
 
 
