@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextvars import ContextVar
+from random import getrandbits
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("otel_search_request_id", default=None)
 """The id of the request in this context, or `None` outside of a request."""
@@ -32,4 +32,5 @@ def accept_request_id(values: list[bytes]) -> str | None:
 
 def new_request_id() -> str:
     """A fresh request id: 32 lower-case hexadecimal digits."""
-    return os.urandom(16).hex()
+    # Not a secret: the generator that also makes trace ids, a hundred times faster than the system's.
+    return f"{getrandbits(128):032x}"

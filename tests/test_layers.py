@@ -19,6 +19,7 @@ FLOORS = {
     "redaction": 0,
     "context": 0,
     "query": 0,
+    "encoding": 0,
     # first floor: signals
     "logs": 1,
     "delivery": 1,

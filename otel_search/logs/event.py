@@ -15,6 +15,7 @@ import structlog
 from opentelemetry import _logs, metrics, trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context, get_current
+from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
 
 from otel_search import context, semconv
 from otel_search.logs.render import Render
@@ -42,6 +43,8 @@ class EventChain:
         self._render = render
         self._service_name = service_name
         self._lock = threading.Lock()
+        self._provider: _logs.LoggerProvider | None = None
+        self._loggers: dict[str, _logs.Logger] = {}
         self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
 
     def emit(
@@ -80,16 +83,30 @@ class EventChain:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
             name = _LEVELS.get(level) or logging.getLevelName(level).lower()
-            _logs.get_logger(logger).emit(
+            self._export(
+                logger,
                 LogRecord(
                     timestamp=int(created * 1e9),
                     context=where,
                     severity_number=_severity(level),
-                    severity_text=_SEVERITY_TEXTS.get(name, name.upper()),
+                    severity_text=_SEVERITY_TEXTS.get(name) or name.upper(),
                     body=text,
                     attributes=own,
-                )
+                ),
             )
+
+    def _export(self, name: str, record: LogRecord) -> None:
+        provider = _logs.get_logger_provider()
+        if provider is not self._provider:
+            self._provider, self._loggers = provider, {}
+        logger = self._loggers.get(name)
+        if logger is None:
+            logger = self._loggers[name] = provider.get_logger(name)
+        if isinstance(logger, Logger) and _fits(record):
+            safe: Any = _SafeRecord(record, logger.resource, logger._instrumentation_scope, _LIMITS)
+            logger.emit(safe)
+        else:
+            logger.emit(record)
 
     def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None) -> dict[str, Any]:
         values = self._values
@@ -137,6 +154,25 @@ class EventChain:
     def after_fork(self) -> None:
         """Forget a lock that another thread of the parent held when the process was forked."""
         self._lock = threading.Lock()
+
+
+class _SafeRecord(ReadWriteLogRecord):
+    """A record whose attributes are already what the SDK would make of them, key by key, at several times the cost."""
+
+    def __post_init__(self) -> None:
+        """Leave the attributes as they are."""
+
+
+_LIMITS: Any = ReadWriteLogRecord(LogRecord()).limits
+# The limits that the user has set for log records, or the SDK's own; before 1.44 there were only general ones.
+_MOST: int | None = getattr(_LIMITS, "max_log_record_attributes", _LIMITS.max_attributes)
+_LONGEST: int | None = getattr(_LIMITS, "max_log_record_attribute_length", _LIMITS.max_attribute_length)
+
+
+def _fits(record: LogRecord) -> bool:
+    """Whether the limits have nothing to cut."""
+    attributes = record.attributes
+    return _LONGEST is None and (attributes is None or _MOST is None or len(attributes) <= _MOST)
 
 
 def _severity(level: int) -> SeverityNumber:
