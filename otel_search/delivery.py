@@ -12,6 +12,7 @@ The SDK's exporters and batch processors do the work. Around them:
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import signal
@@ -27,13 +28,14 @@ import requests
 from opentelemetry import context as otel_context
 from opentelemetry import metrics
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
-from opentelemetry.sdk._logs import ReadWriteLogRecord
+from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from requests.adapters import HTTPAdapter
 
-from otel_search import semconv
+from otel_search import encoding, semconv
 
 _logger = logging.getLogger("otel_search.delivery")
 
@@ -182,12 +184,24 @@ class _SpanBatches(BatchSpanProcessor):
         super().on_end(span)
 
 
+_NO_CONTEXT = otel_context.Context()
+_NO_RESOURCE = Resource.get_empty()
+
+
 class _LogBatches(BatchLogRecordProcessor):
     """The SDK's batch processor, counting the records that its full queue pushes out."""
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         _count_if_full(self._batch_processor, "logs")
-        super().on_emit(log_record)
+        # As upstream, a copy without the context, which may be large and other processors still read;
+        # but not by `copy`, which takes as long as all the rest of it.
+        record = object.__new__(type(log_record.log_record))
+        record.__dict__ = {**log_record.log_record.__dict__, "context": _NO_CONTEXT}
+        self._batch_processor.emit(
+            ReadableLogRecord(
+                record, log_record.resource or _NO_RESOURCE, log_record.instrumentation_scope, log_record.limits
+            )
+        )
         if _current is not None and _current.draining:
             # The server's own last lines come after its lifespan has ended, and nothing comes after them.
             _current.flush("logs")
@@ -232,6 +246,43 @@ def exporter_arguments() -> dict[type, dict[str, Any]]:
         _sessions.add(session)
         arguments[exporter] = {"session": session}
     return arguments
+
+
+class _Encoded:
+    """Bytes in the place of the protobuf message that upstream's exporters would serialize."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """The bytes."""
+        return self._data
+
+    SerializePartialToString = SerializeToString
+
+
+def encode_faster() -> None:
+    """Let the OTLP/HTTP exporters use our encoder; a batch that it refuses goes to theirs."""
+    from opentelemetry.exporter.otlp.proto.http import _log_exporter, trace_exporter
+
+    for module, name, encode in (
+        (trace_exporter, "encode_spans", encoding.spans),
+        (_log_exporter, "encode_logs", encoding.log_records),
+    ):
+        upstream = getattr(module, name, None)
+        if upstream is not None and not hasattr(upstream, "__wrapped__"):
+            setattr(module, name, _or_upstream(encode, upstream))
+
+
+def _or_upstream(encode: Callable[[Any], bytes], upstream: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(upstream)
+    def encoding_batch(batch: Any) -> Any:
+        try:
+            return _Encoded(encode(batch))
+        except Exception:
+            return upstream(batch)
+
+    return encoding_batch
 
 
 class Delivery:

@@ -152,6 +152,12 @@ class Settings:
         (),
         "More names of fields and URL parameters whose values are secrets, besides the built-in ones.",
     )
+    encoder: Literal["fast", "upstream"] = _setting(
+        "OTEL_SEARCH_ENCODER",
+        _one_of("fast", "upstream"),
+        "fast",
+        "Who encodes spans and log records for OTLP/HTTP: otel-search, several times cheaper, or the exporters.",
+    )
     shutdown_timeout: float = _setting(
         "OTEL_SEARCH_SHUTDOWN_TIMEOUT",
         SECONDS,

@@ -57,6 +57,8 @@ def set_up(**configurator_arguments: Any) -> None:
 
 
 def _configure_sdk(instance: dict[str, str], configurator_arguments: dict[str, Any]) -> None:
+    if settings.current().encoder == "fast":
+        delivery.encode_faster()
     try:
         _OTelSDKConfigurator()._configure(
             resource_attributes={
