@@ -1,7 +1,8 @@
 """What must not leave the process: secrets in names, headers, URLs and texts.
 
 Pure functions over strings. A secret keeps its name and loses its value, so that one sees that
-something was there. The values of Elasticsearch queries are the business of `query.py`.
+something was there. Redacting twice changes nothing. The values of Elasticsearch queries are the
+business of `query`.
 """
 
 from __future__ import annotations
@@ -9,28 +10,39 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 REDACTED = "[redacted]"
 
 SECRET_KEYS = (
+    "access_key",
     "access_token",
+    "account_key",
     "api_key",
     "apikey",
+    "assertion",
     "auth",
     "authorization",
     "client_secret",
     "code",
     "cookie",
     "credential",
+    "csrf",
+    "encryption_key",
     "id_token",
+    "jsessionid",
     "jwt",
     "pass",
+    "passphrase",
     "passwd",
     "password",
+    "phpsessid",
     "private_key",
     "proxy_authorization",
     "pwd",
     "refresh_token",
+    "saml_response",
+    "samlresponse",
     "secret",
     "secret_key",
     "session",
@@ -39,6 +51,8 @@ SECRET_KEYS = (
     "set_cookie",
     "sig",
     "signature",
+    "signing_key",
+    "subscription_key",
     "token",
     "x_amz_credential",
     "x_amz_security_token",
@@ -47,14 +61,28 @@ SECRET_KEYS = (
     "x_auth_token",
     "x_goog_credential",
     "x_goog_signature",
+    "xsrf",
 )
 """Names whose values are secrets, in lower case with `_` between words."""
 
 # A name that ends like this is a secret's name, whatever stands before: `stripe_api_key`, `csrf_token`.
-_SECRET_ENDINGS = ("_token", "_secret", "_password", "_passwd", "_api_key", "_apikey", "_signature", "_credential")
+_SECRET_ENDINGS = (
+    "_access_key",
+    "_api_key",
+    "_apikey",
+    "_credential",
+    "_passwd",
+    "_password",
+    "_private_key",
+    "_secret",
+    "_secret_key",
+    "_signature",
+    "_subscription_key",
+    "_token",
+)
 
 # `code` is an OAuth grant in a URL and everything from a country to an error number elsewhere.
-_ONLY_IN_URLS = frozenset({"auth", "code", "sig", "session"})
+_ONLY_IN_URLS = frozenset({"auth", "code", "session", "sig"})
 
 
 class Redactor:
@@ -65,19 +93,19 @@ class Redactor:
     """
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        mine = {_normal(key) for key in keys}
+        mine = {normal for key in keys if (normal := _normal(key))}
         self._in_urls = frozenset(SECRET_KEYS) | mine
         self._in_fields = self._in_urls - (_ONLY_IN_URLS - mine)
-        # Names may be percent-encoded in a URL: take every `name=value`, decide by the decoded name.
-        self._pair = re.compile(r"([A-Za-z0-9_.%\[\]-]{1,128})=(?!\[redacted\])([^&;#\s\"'<>,)}\]]+)")
         names = "|".join(
             sorted((re.escape(key).replace("_", "[-_]?") for key in self._in_fields), key=len, reverse=True)
         )
-        self._quoted = re.compile(
-            rf"""((?:\\?["'])(?:[\w-]*[-_])?(?:{names})(?:\\?["'])\s*[:=]\s*)(\\?["'])((?:(?!\2).)+)\2""",
-            re.IGNORECASE,
-        )
-        self._is_secret = functools.lru_cache(maxsize=2048)(self._decide)
+        value = r"""((?:(?!\2).)+)\2"""
+        name = rf"""(?:[\w-]{{1,64}}[-_])?(?:{names})"""
+        # {"password": "x"}, also as JSON in a string
+        self._quoted = re.compile(rf"""((?:\\?["']){name}(?:\\?["'])\s*[:=]\s*)(\\?["']){value}""", re.IGNORECASE)
+        # (b'cookie', b'x'), as frameworks hold headers
+        self._tuple = re.compile(rf"""((?:\(b?|\[b)["']{name}["'],\s*b?)(["']){value}""", re.IGNORECASE)
+        self._known = functools.lru_cache(maxsize=2048)(self._decide)
 
     def secret_field(self, name: str) -> bool:
         """Whether the value of a log field, attribute or header of this name is a secret."""
@@ -87,38 +115,96 @@ class Redactor:
         """Whether the value of a URL or form parameter of this name is a secret; it may be percent-encoded."""
         return self._is_secret(name, True)
 
+    def _is_secret(self, name: str, in_url: bool) -> bool:
+        # Callers choose the names: long ones must not fill the memory.
+        return self._known(name, in_url) if len(name) <= 128 else self._decide(name, in_url)
+
     def _decide(self, name: str, in_url: bool) -> bool:
         normal = _normal(_decoded(name) if in_url and "%" in name else name)
         return normal in (self._in_urls if in_url else self._in_fields) or normal.endswith(_SECRET_ENDINGS)
 
     def query_string(self, query: str) -> str:
-        """A URL query with the values of secret parameters replaced; all else, order and encoding included, stays."""
-        return self._pair.sub(self._hide_in_url, query) if "=" in query else query
+        """A URL query with secret values replaced; all else, order and encoding included, stays.
+
+        A value that holds a secret of its own, such as an encoded URL with a token, is replaced as a whole.
+        """
+        if "=" not in query and "%" not in query:
+            return query
+        plain = _SUSPECT.search(query) is None and query.count("=") <= query.count("&") + 1
+        if plain and not any(self._is_secret(part.partition("=")[0], True) for part in query.split("&")):
+            return query  # the usual case, made short: there are only names to look at
+        return "".join(
+            self._parameter(part) if position % 2 == 0 else part
+            for position, part in enumerate(_SEPARATOR.split(query))
+        )
+
+    def _parameter(self, part: str) -> str:
+        name, equals, value = part.partition("=")
+        if not equals:
+            return REDACTED if "%" in part and self._holds_secret(part) else part
+        if value and (
+            self._is_secret(name, True) or (("=" in value or _SUSPECT.search(value)) and self._holds_secret(value))
+        ):
+            return f"{name}={REDACTED}"
+        return part
+
+    def _holds_secret(self, value: str) -> bool:
+        plain = _decoded(value.replace("+", " "))
+        return self.text(f"?{plain}") != f"?{plain}"
 
     def text(self, text: str) -> str:
-        """A message, URL or traceback with secrets in URLs, headers and quoted `key: value` pairs replaced."""
+        """A message, URL or traceback with secrets in URLs, headers and `key: value` pairs replaced."""
         if "=" in text:
-            text = self._pair.sub(self._hide_in_text, text)
-        if ":" in text:
+            text = _PAIR.sub(self._hide_pair, text)
+        if ":" in text or "'" in text or '"' in text:
             if "@" in text:
                 text = _USER_INFO.sub(rf"\1{REDACTED}@", text)
-            text = self._quoted.sub(rf"\1\2{REDACTED}\2", text)
-        if "e" in text or "E" in text:
-            text = _SCHEMES.sub(rf"\1 {REDACTED}", text)
+            if '"' in text or "'" in text:
+                text = self._quoted.sub(rf"\1\2{REDACTED}\2", text)
+                text = self._tuple.sub(rf"\1\2{REDACTED}\2", text)
+            if ":" in text:
+                text = _HEADER.sub(rf"\1{REDACTED}", text)
+        if " " in text and any(scheme in text.lower() for scheme in _SCHEMES):
+            text = _SCHEME.sub(rf"\1{REDACTED}", text)
+        if "eyJ" in text:
+            text = _JSON_WEB_TOKEN.sub(REDACTED, text)
         return text
 
-    def _hide_in_url(self, match: re.Match[str]) -> str:
-        return f"{match[1]}={REDACTED}" if self.secret_parameter(match[1]) else match[0]
+    def _hide_pair(self, match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        before = match.string[match.start() - 1 : match.start()]
+        if not self._is_secret(name, before in ("?", "&", "#")):
+            return match[0]
+        quote = value[0] if value[0] in "\"'" else ""
+        return f"{name}={quote}{REDACTED}{quote}"
 
-    def _hide_in_text(self, match: re.Match[str]) -> str:
-        in_url = match.string[match.start() - 1 : match.start()] in ("?", "&")
-        return f"{match[1]}={REDACTED}" if self._is_secret(match[1], in_url) else match[0]
 
-
-# https://user:password@host/ — everything up to the last @ before the path is user info.
-_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^/\s\"'@]{1,256}@", re.IGNORECASE)
-# The values of an Authorization header (RFC 9110) and Elasticsearch's own scheme.
-_SCHEMES = re.compile(r"\b(Bearer|Basic|ApiKey|Digest|Negotiate) +(?!realm)[A-Za-z0-9+/=._~:-]{8,}", re.IGNORECASE)
+# Names may be percent-encoded: take every `name=value`, decide by the decoded name. Possessive, and
+# only from the beginning of a name, so that the time is linear in the length of a hostile text.
+_NAME = r"A-Za-z0-9_.%\[\]-"
+_PAIR = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)=(?!["']?\[redacted\])("[^"\r\n]*"|'[^'\r\n]*'|[^&;#\s"'<>,)}}]+)""")
+_SEPARATOR = re.compile("([&;#])")
+# What a harmless query has not: encoded pairs, URLs, user info, quotes, an authentication scheme, a JSON Web Token.
+_SUSPECT = re.compile(
+    r"[:;#@]|%(?:25)*(?:3[ad]|40|2[27])|eyJ|(?:bearer|basic|apikey|digest|negotiate)(?:\+|%20)", re.IGNORECASE
+)
+# https://user:password@host/: everything up to the last @ before the path is user info.
+_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^/?#\s\"']{1,512}@", re.IGNORECASE)
+_SCHEMES = ("bearer ", "apikey ", "basic ", "digest ", "negotiate ")
+# The values of an Authorization header (RFC 9110) and Elasticsearch's own scheme. "Basic" and
+# "digest" are words too: after them only what looks encoded.
+_SCHEME = re.compile(
+    r"\b((?i:bearer|apikey) +(?=[\w+/=.~:-]{8})|(?i:basic|digest|negotiate) +(?=[\w+/=.~:-]*[A-Z0-9=])(?=[\w+/=.~:-]{8}))"
+    r"[\w+/=.~:-]+",
+    re.ASCII,
+)
+# After these words a colon is a header's or a form's, not a sentence's ("unexpected token: ...").
+_HEADER = re.compile(
+    r"\b((?:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api[-_]?key|x-auth-token|pass(?:word|wd|phrase)|pwd"
+    r"|client_secret|(?:access|refresh)_token)[ \t]*+:[ \t]*+)(?![\"'\[{(])[^\r\n,]+",
+    re.IGNORECASE,
+)
+_JSON_WEB_TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 
 
 def _normal(name: str) -> str:
@@ -127,6 +213,4 @@ def _normal(name: str) -> str:
 
 def _decoded(name: str) -> str:
     # Twice: a proxy may have encoded a name that was encoded already.
-    from urllib.parse import unquote
-
     return unquote(unquote(name))
