@@ -152,11 +152,12 @@ class Settings:
         (),
         "More names of fields and URL parameters whose values are secrets, besides the built-in ones.",
     )
-    encoder: Literal["fast", "upstream"] = _setting(
-        "OTEL_SEARCH_ENCODER",
-        _one_of("fast", "upstream"),
-        "fast",
-        "Who encodes spans and log records for OTLP/HTTP: otel-search, several times cheaper, or the exporters.",
+    hot_path: Literal["lean", "upstream"] = _setting(
+        "OTEL_SEARCH_HOT_PATH",
+        _one_of("lean", "upstream"),
+        "lean",
+        """Attributes set and OTLP/HTTP batches encoded in otel-search's own way, several times cheaper with the
+        same outcome, or by the SDK's code alone.""",
     )
     shutdown_timeout: float = _setting(
         "OTEL_SEARCH_SHUTDOWN_TIMEOUT",

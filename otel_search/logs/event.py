@@ -110,12 +110,15 @@ class EventChain:
 
     def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None) -> dict[str, Any]:
         values = self._values
+        safe = values.field
         own: dict[str, Any] = {}
         bound = structlog.contextvars.get_contextvars()
         for source in (bound, fields) if bound else (fields,):
             for key, value in source.items():
                 name = key if type(key) is str and key.isascii() else values.of_object(key)
-                own[f"extra.{name}" if name in _OWNED else name] = values.field(name, value)
+                if name in _OWNED:
+                    name = f"extra.{name}"
+                own[name] = safe(name, value)
         if exc_info is not None:
             kind, error, _ = exc_info
             own[semconv.EXCEPTION_TYPE] = exception_type(kind)

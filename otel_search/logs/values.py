@@ -10,6 +10,7 @@ import dataclasses
 import math
 from datetime import date, datetime, time
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from otel_search.redaction import REDACTED, Redactor
@@ -17,6 +18,7 @@ from otel_search.redaction import REDACTED, Redactor
 MAX_TEXT = 16 * 1024
 """Characters of one text value; a stacktrace may have twice as many."""
 
+_SHORT = 96
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
 _MAX_INTEGER = 2**63 - 1
@@ -31,24 +33,33 @@ class Values:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._is_secret = redactor.secret_field
+        # Routes, methods, addresses, events: most short texts come again and again.
+        self._short = lru_cache(maxsize=4096)(self._clean)
 
     def field(self, name: str, value: Any) -> Any:
         """The value of the field `name`: None, bool, int, float, str, or lists and dicts of these."""
-        if self._redactor.secret_field(name):
-            return None if value is None else REDACTED
         kind = type(value)
-        if kind is bool or value is None:
-            return value
+        if self._is_secret(name):
+            return None if value is None else REDACTED
         if kind is str:
-            return self.text(value)
+            return self._short(value) if len(value) < _SHORT else self.text(value)
+        if value is None or kind is bool:
+            return value
         return self._value(value, 0)
 
     def text(self, text: str, limit: int = MAX_TEXT) -> str:
         """A text without secrets and lone surrogates, at most about `limit` characters long."""
-        if len(text) > limit:
+        length = len(text)
+        if length < _SHORT:
+            return self._short(text)
+        if length > limit:
             # The beginning says what it is, the end of a traceback what went wrong.
             half = limit // 2
-            text = f"{text[:half]}… [{len(text) - 2 * half} characters left out] …{text[-half:]}"
+            text = f"{text[:half]}… [{length - 2 * half} characters left out] …{text[-half:]}"
+        return self._clean(text)
+
+    def _clean(self, text: str) -> str:
         if not text.isascii():
             text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         return self._redactor.text(text)
