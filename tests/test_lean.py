@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.metrics._internal import _view_instrument_match, measurement
 
 from otel_search import lean
 
-pytestmark = pytest.mark.skipif(lean._upstream is None, reason="this SDK has no such containers")
+pytestmark = pytest.mark.skipif(not lean._upstream, reason="this SDK is built otherwise")
 
 keys = st.text(max_size=3) | st.integers(0, 3) | st.none()
 values = st.recursive(
@@ -43,6 +44,15 @@ def test_any_attributes_end_up_as_upstream_leaves_them(dicts: Any, maxlen: int |
     expected = outcome(limits, dicts)
     lean.install()
     assert outcome(limits, dicts) == expected
+
+
+@given(st.dictionaries(keys, values, max_size=5), st.none() | st.integers(0, 4))
+def test_any_measurement_is_cleaned_and_told_apart_as_upstream_does(items: Any, longest: int | None) -> None:
+    lean.install()
+    cleaned = lean._upstream["_clean_attribute_value"](items, longest)
+    assert measurement._clean_attribute_value(items, longest) == cleaned
+    expected = lean._upstream["_hash_attributes"](cleaned)
+    assert _view_instrument_match._hash_attributes(cleaned) == expected
 
 
 def test_an_immutable_container_stays_so() -> None:
