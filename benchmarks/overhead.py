@@ -6,7 +6,7 @@ so that a change of the machine's speed hits all variants alike, and the figures
 the rounds. CPU is that of all threads of the process, exporters and final flush included.
 
     make bench
-    make bench ARGS='--rounds 3 --requests 1000'
+    make bench ARGS='--rounds 3 --requests 500'
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ class Receiver:
         return counts
 
 
-def run(variant: str, endpoint: str, requests: int, concurrency: int) -> dict[str, float]:
+def run(variant: str, endpoint: str, requests: int, rate: float) -> dict[str, float]:
     """One round of one variant: CPU microseconds a request, p50 and p99 in ms."""
     binaries, launched, variables = VARIANTS[variant]
-    command = [str(binaries / "python"), str(HERE / "searchapp.py"), str(requests), str(concurrency)]
+    command = [str(binaries / "python"), str(HERE / "searchapp.py"), str(requests), str(rate)]
     if launched:
         command = [str(binaries / "opentelemetry-instrument"), *command]
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
@@ -126,8 +126,8 @@ def main() -> None:
     """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=3000, help="measured requests a round, after a warm-up")
-    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=1000, help="measured requests a round, after a warm-up")
+    parser.add_argument("--rate", type=float, default=200, help="requests a second")
     options = parser.parse_args()
     variants = [name for name, (binaries, _, _) in VARIANTS.items() if (binaries / "python").exists()]
     for name in VARIANTS.keys() - set(variants):
@@ -137,12 +137,14 @@ def main() -> None:
     sent: dict[str, Counter[str]] = {name: Counter() for name in variants}
     for number in range(options.rounds):
         for name in variants[number % len(variants) :] + variants[: number % len(variants)]:
-            results[name].append(run(name, receiver.endpoint, options.requests, options.concurrency))
+            results[name].append(run(name, receiver.endpoint, options.requests, options.rate))
             sent[name] += receiver.take()
     report(results, sent, options)
 
 
-def report(results: dict[str, list[dict[str, float]]], sent: dict[str, Counter[str]], options: argparse.Namespace) -> None:
+def report(
+    results: dict[str, list[dict[str, float]]], sent: dict[str, Counter[str]], options: argparse.Namespace
+) -> None:
     """Print medians, their spread, and the ratios."""
 
     def median(name: str, key: str) -> float:
@@ -150,7 +152,9 @@ def report(results: dict[str, list[dict[str, float]]], sent: dict[str, Counter[s
 
     per_request = options.rounds * (options.requests + options.requests // 5)
     bare = median("bare", "cpu")
-    print(f"\n{options.rounds} interleaved rounds of {options.requests} requests, {options.concurrency} at once; medians (range)\n")
+    print(
+        f"\n{options.rounds} interleaved rounds of {options.requests} requests, {options.rate:g} a second; medians (range)\n"
+    )
     print("| variant | CPU µs a request | over bare | p50 ms | p99 ms | spans | log records | bytes a request |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, rows in results.items():
@@ -169,8 +173,10 @@ def report(results: dict[str, list[dict[str, float]]], sent: dict[str, Counter[s
                 print(f"- {name}: CPU overhead {ratio:.2f}, p99 {median(name, 'p99') / median('upstream', 'p99'):.2f}")
     print("\nRatios to bare")
     for name in results:
-        print(f"- {name}: CPU {median(name, 'cpu') / bare:.2f}, p50 {median(name, 'p50') / median('bare', 'p50'):.2f}, "
-              f"p99 {median(name, 'p99') / median('bare', 'p99'):.2f}")
+        print(
+            f"- {name}: CPU {median(name, 'cpu') / bare:.2f}, p50 {median(name, 'p50') / median('bare', 'p50'):.2f}, "
+            f"p99 {median(name, 'p99') / median('bare', 'p99'):.2f}"
+        )
 
 
 if __name__ == "__main__":

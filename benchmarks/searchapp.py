@@ -1,7 +1,10 @@
 """The application that the benchmarks measure, and its driver: no line of telemetry in it.
 
 A search route over `AsyncElasticsearch`, whose node answers from memory, so that what is measured
-is the client's and the telemetry's work and not a server's. Usage: searchapp.py REQUESTS CONCURRENCY
+is the client's and the telemetry's work and not a server's. Requests come at a fixed rate, as in a
+service that is not overloaded: at full speed a slower variant would lose telemetry, and be paid for it.
+
+Usage: searchapp.py REQUESTS RATE
 """
 
 from __future__ import annotations
@@ -101,7 +104,6 @@ SCOPE = {
         (b"host", b"shop.example:8000"),
         (b"user-agent", b"bench/1"),
         (b"accept", b"*/*"),
-        (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ],
     "client": ("127.0.0.1", 40000),
     "server": ("127.0.0.1", 8000),
@@ -120,25 +122,26 @@ async def request() -> None:
         if message["type"] == "http.response.start" and message["status"] != 200:
             raise SystemExit(f"status {message['status']}")
 
-    scope = dict(SCOPE, headers=list(SCOPE["headers"]), state={})
-    if without_parent:
-        scope["headers"] = scope["headers"][:-1]
-    await asyncio.create_task(app(scope, receive, send))
+    await app(dict(SCOPE, headers=list(SCOPE["headers"]), state={}), receive, send)
 
 
-async def load(count: int, concurrency: int) -> list[float]:
-    """`count` requests, `concurrency` at once; the seconds that each took."""
+async def load(count: int, rate: float) -> list[float]:
+    """`count` requests, `rate` a second; the seconds that each took."""
     times: list[float] = []
-    left = iter(range(count))
 
-    async def caller() -> None:
-        for _ in left:
-            started = time.perf_counter()
-            await request()
-            times.append(time.perf_counter() - started)
-            await asyncio.sleep(0)
+    async def timed() -> None:
+        started = time.perf_counter()
+        await request()
+        times.append(time.perf_counter() - started)
 
-    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    begin = time.perf_counter()
+    pending = []
+    for number in range(count):
+        wait = begin + number / rate - time.perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        pending.append(asyncio.create_task(timed()))
+    await asyncio.gather(*pending)
     return times
 
 
@@ -152,11 +155,11 @@ def flush() -> None:
 
 
 async def main() -> None:
-    count, concurrency = int(sys.argv[1]), int(sys.argv[2])
-    await load(count // 5, concurrency)
+    count, rate = int(sys.argv[1]), float(sys.argv[2])
+    await load(count // 5, rate)
     flush()
     cpu = time.process_time()
-    times = await load(count, concurrency)
+    times = await load(count, rate)
     flush()
     cpu = time.process_time() - cpu
     times.sort()
@@ -167,9 +170,6 @@ async def main() -> None:
     }
     print("RESULT " + json.dumps(result), file=sys.stderr)
 
-
-# Without an inbound traceparent the sampler of this process decides.
-without_parent = True
 
 if __name__ == "__main__":
     asyncio.run(main())
