@@ -1,74 +1,134 @@
 """The distribution: what `opentelemetry-instrument` finds.
 
 The launcher asks a distro for defaults, a configurator for providers, then each instrumentor to
-instrument. Every default is a `setdefault`: a variable that the user has set wins.
+instrument. Every default is set only where there is no value: a variable that the user has set wins.
+Nothing here imports the SDK before its variables were looked at, because it raises at some of them.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from importlib.metadata import entry_points
 from typing import Any
 
-from opentelemetry.instrumentation.distro import BaseDistro
-from opentelemetry.sdk._configuration import _BaseConfigurator
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
+from opentelemetry.instrumentation.distro import BaseDistro, DefaultDistro
 
 from otel_search import settings, telemetry
 
 NAME = "otel_search"
 
 _logger = logging.getLogger(__name__)
+_LAUNCHER = "opentelemetry.instrumentation.auto_instrumentation._load"
 
-# Upstream instrumentors whose work is done by ours, which decide when upstream's has to do it.
-_OURS = frozenset({"fastapi", "elasticsearch", "structlog", "logging"})
-
-_chosen = False
+# Upstream's instrumentors whose work ours do; they decide when upstream's have to do it.
+_REPLACED = {"fastapi": "otel_search_fastapi", "elasticsearch": "otel_search_elasticsearch"}
+_OURS = frozenset({*_REPLACED, "structlog", "logging"})
 
 
 class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
     """Sets the defaults, and keeps one broken instrumentor from stopping the others."""
 
+    chosen = False
+
     def _configure(self, **_: Any) -> None:
-        global _chosen
-        _chosen = True
+        type(self).chosen = True
+        if _is_resource_tracker():
+            os.environ["OTEL_SDK_DISABLED"] = "true"
         # Without a name the launcher takes the first configurator that it finds.
         os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", NAME)
+        logging.getLogger(_LAUNCHER).addFilter(_is_news)
         if not settings.current().sdk_disabled:
             settings.set_defaults()
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Load one instrumentor; what goes wrong in it is said once and concerns nobody else."""
-        if settings.current().sdk_disabled or entry_point.name in _OURS:
+        name = entry_point.name
+        if settings.current().sdk_disabled or name in _OURS or _is_disabled(name):
             return
         try:
-            if entry_point.name == "system_metrics":
+            if name == "system_metrics":
                 from otel_search.metrics import instrument_system
 
                 instrument_system()
             else:
                 super().load_instrumentor(entry_point, **kwargs)
-        except ImportError:
-            raise  # the launcher's own business: a library that is not installed
+        except (ModuleNotFoundError, DependencyConflictError):
+            raise  # the launcher's own business: a library that is not installed, or not in that version
         except Exception as error:
-            name, kind = entry_point.name, type(error).__name__
-            _logger.error("instrumentor %s failed and is left out: %s: %s", name, kind, error)
+            _logger.error("instrumentor %s failed and is left out: %s: %s", name, type(error).__name__, error)
 
 
-class OtelSearchConfigurator(_BaseConfigurator):
+class OtelSearchConfigurator:
     """Sets up the telemetry of the process."""
 
-    def _configure(self, **kwargs: Any) -> None:
+    def configure(self, **kwargs: Any) -> None:
+        """Set up providers, exporters and logs.
+
+        Args:
+            **kwargs: What the launcher tells a configurator.
+        """
         telemetry.set_up(**kwargs)
 
 
 def report_the_choice() -> None:
-    """Say so if another distribution was found first: the launcher's hook before the instrumentors."""
-    if _chosen or settings.current().sdk_disabled:
+    """Say which distribution is in charge when there are several: the launcher's hook before the instrumentors."""
+    if settings.current().sdk_disabled:
+        return
+    installed = sorted({entry.name for entry in entry_points(group="opentelemetry_distro")})
+    others = " and ".join(name for name in installed if name != NAME)
+    asked = os.environ.get("OTEL_PYTHON_DISTRO")
+    if OtelSearchDistro.chosen:
+        if others and asked is None:
+            _logger.info(
+                "otel-search was found first and is in charge, %s is installed beside it; "
+                "set OTEL_PYTHON_DISTRO=%s to keep it so",
+                others,
+                NAME,
+            )
         return
     winner = BaseDistro._instance
-    name = "OpenTelemetry's default" if winner is None else type(winner).__module__.partition(".")[0]
-    _logger.warning(
-        "another distribution was found first and is in charge (%s); set OTEL_PYTHON_DISTRO=%s to use otel-search",
-        name,
-        NAME,
-    )
+    if isinstance(winner, DefaultDistro) or winner is None:
+        _logger.warning(
+            "OTEL_PYTHON_DISTRO=%r is not an installed distribution, so none is in charge; accepted: %s",
+            asked,
+            " | ".join(installed),
+        )
+    elif asked is None:
+        _logger.warning(
+            "another distribution was found first and is in charge: %s; set OTEL_PYTHON_DISTRO=%s to use otel-search",
+            type(winner).__module__.removesuffix(".distro"),
+            NAME,
+        )
+    if winner is not None:
+        _stand_back(winner)
+
+
+def _stand_back(winner: BaseDistro) -> None:
+    """Let one of two instrument: ours if our configurator was the one to set up, else theirs."""
+    load = winner.load_instrumentor
+
+    def load_one_side(entry_point: Any, **kwargs: Any) -> None:
+        is_ours = entry_point.name.startswith(f"{NAME}_")
+        if is_ours == telemetry.is_set_up() or (not is_ours and entry_point.name not in _OURS):
+            load(entry_point, **kwargs)
+
+    winner.load_instrumentor = load_one_side
+
+
+def _is_disabled(name: str) -> bool:
+    """Whether the user has disabled the upstream instrumentor that ours stands for."""
+    disabled = {word.strip() for word in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    return any(ours == name and upstream in disabled for upstream, ours in _REPLACED.items()) or name in disabled
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that another configurator was left alone, which is what was asked for."""
+    return not str(record.msg).startswith("Configuration of %s not loaded")
+
+
+def _is_resource_tracker() -> bool:
+    # multiprocessing's own process, which starts with the same environment as the workers that it serves.
+    return any("multiprocessing.resource_tracker" in argument for argument in sys.orig_argv)

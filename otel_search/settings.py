@@ -15,7 +15,7 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,7 +106,8 @@ class Settings:
         _one_of("auto", "native", "contrib", "off"),
         "auto",
         """Who makes the server span: FastAPI itself (`native`, from 0.142 on), OpenTelemetry's contrib
-        instrumentation, or nobody. `auto` takes the native one where it exists.""",
+        instrumentation, or nobody (`off`: request ids, headers and access lines stay). `auto` takes the native
+        one where it exists.""",
     )
     operation_spans: bool = _setting(
         "OTEL_SEARCH_OPERATION_SPANS",
@@ -260,9 +261,15 @@ def current() -> Settings:
 
 
 def set_defaults() -> None:
-    """Set the standard variables that have a default of ours and no value yet."""
+    """Set the standard variables that have a default of ours and no value yet; an empty one has none."""
     for variable, value in DEFAULTS.items():
-        os.environ.setdefault(variable, value)
+        if not os.environ.get(variable, "").strip():
+            os.environ[variable] = value
+
+
+def environment() -> MutableMapping[str, str]:
+    """The environment itself, for the one who corrects what the SDK cannot read."""
+    return os.environ
 
 
 def shown(*variables: str) -> str:
@@ -273,3 +280,9 @@ def shown(*variables: str) -> str:
 def is_any_set(part: str) -> bool:
     """Whether a variable with `part` in its name has a value."""
     return any(value for name, value in os.environ.items() if part in name)
+
+
+def sanitized_headers() -> list[str]:
+    """Patterns of captured headers whose values are hidden: the built-in ones, whatever the user adds."""
+    variable = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
+    return list(dict.fromkeys([*_words(DEFAULTS[variable]), *_words(os.environ.get(variable, ""))]))

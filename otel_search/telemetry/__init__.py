@@ -1,0 +1,37 @@
+"""The telemetry of a process: the SDK as its variables say, our exporters' care, the logs.
+
+Both doors come through here, the launcher's and `otel_search.instrument`. The SDK reads some of its
+variables while it is imported and raises at what it cannot read, so they are looked at before that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otel_search import settings
+from otel_search.telemetry.standard_variables import correct
+
+_ready = False
+
+
+def set_up(**configurator_arguments: Any) -> None:
+    """Set up providers, exporters and logs, once; providers that the application has set are kept.
+
+    Args:
+        **configurator_arguments: What the launcher tells a configurator.
+    """
+    global _ready
+    effective = settings.current()
+    if _ready or effective.sdk_disabled:
+        return
+    _ready = True
+    faults = (*effective.faults, *correct(settings.environment()))
+    settings.set_defaults()
+    from otel_search.telemetry import sdk
+
+    sdk.set_up(effective, faults, configurator_arguments)
+
+
+def is_set_up() -> bool:
+    """Whether the telemetry of this process is our business."""
+    return _ready

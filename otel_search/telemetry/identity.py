@@ -1,0 +1,71 @@
+"""Which process it is: `service.instance.id`, of its own for each worker and the same in all three signals.
+
+Metrics of two workers under one id overwrite each other. The SDK makes a new id for each process and
+each forked child. What it does not see to: an id that the user gave, which all workers share, and which
+it would forget at a fork; and SDKs before 1.44, which make none.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+_logger = logging.getLogger("otel_search.telemetry")
+
+INSTANCE_ID = "service.instance.id"
+
+
+def instance_id() -> dict[str, str]:
+    """The resource attribute that this process needs beside those that the SDK detects."""
+    given = _given()
+    if given is None:
+        return {} if INSTANCE_ID in Resource.create().attributes else {INSTANCE_ID: str(uuid.uuid4())}
+    return {INSTANCE_ID: _unique(given)} if _is_spawned() else {}
+
+
+def renew(providers: Iterable[Any]) -> None:
+    """In a forked child: give all signals the id of this process, where the SDK does not.
+
+    Args:
+        providers: The SDK's providers.
+    """
+    given = _given()
+    if given is None and INSTANCE_ID in Resource.create().attributes:
+        return
+    new = str(uuid.uuid4()) if given is None else _unique(given)
+    for provider in providers:
+        _rename(provider, new)
+
+
+def _given() -> str | None:
+    given = OTELResourceDetector().detect().attributes.get(INSTANCE_ID)
+    return None if given is None else str(given)
+
+
+def _is_spawned() -> bool:
+    # The launcher sets telemetry up before a spawned process knows of its parent: its command line does.
+    return multiprocessing.parent_process() is not None or "--multiprocessing-fork" in sys.orig_argv
+
+
+def _unique(given: str) -> str:
+    unique = f"{given}-{os.getpid()}"
+    _logger.warning("%s=%s is shared by all workers, which need one each: this one is %s", INSTANCE_ID, given, unique)
+    return unique
+
+
+def _rename(provider: Any, instance: str) -> None:
+    addition = Resource({INSTANCE_ID: instance})
+    if hasattr(provider, "_update_resource"):
+        provider._update_resource(addition)
+        return
+    # SDKs before 1.44: all that the provider has made holds this one object.
+    resource = getattr(provider, "resource", None) or getattr(getattr(provider, "_sdk_config", None), "resource", None)
+    if isinstance(resource, Resource):
+        resource._attributes._dict[INSTANCE_ID] = instance

@@ -1,0 +1,114 @@
+"""Providers: the SDK's, as its variables say, or those that the application or a file has set up."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+from opentelemetry.sdk.resources import Resource
+
+import otel_search
+from otel_search import delivery, lean, logs, settings
+from otel_search.settings import Settings
+from otel_search.telemetry import identity
+from otel_search.telemetry.single_export import keep_single_export
+
+_logger = logging.getLogger("otel_search.telemetry")
+
+
+def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments: dict[str, Any]) -> None:
+    """Set up what nobody has set up yet.
+
+    Args:
+        effective: The settings of this process.
+        faults: Lines on variables that could not be used; they are said when there are logs.
+        configurator_arguments: What the launcher tells a configurator.
+    """
+    ours = delivery.start(effective.shutdown_timeout)
+    is_theirs = bool(_with_sdk())
+    if effective.config_file:
+        _configure_by_file(effective.config_file)
+    # Before the SDK, so that what it has to say of its variables is a line like any other.
+    instance = {} if is_theirs or effective.config_file else identity.instance_id()
+    logs.install(effective, str(_resource(instance).attributes.get("service.name", "unknown_service")))
+    for fault in faults:
+        _logger.warning(fault)
+    if is_theirs:
+        _report_what_the_application_has_set()
+    elif not effective.config_file:
+        _configure(effective, instance, configurator_arguments)
+    is_ours = not is_theirs and not effective.config_file
+    for signal, provider in _with_sdk().items():
+        ours.take_over(signal, provider, end=is_ours)
+    if is_ours:
+        providers = _providers()
+        keep_single_export(**providers)
+        delivery.watch_process(ours, lambda: identity.renew(providers.values()))
+    else:
+        delivery.watch_process(ours)
+
+
+def _configure(effective: Settings, instance: dict[str, str], configurator_arguments: dict[str, Any]) -> None:
+    if effective.hot_path == "lean":
+        lean.install()
+        delivery.encode_faster()
+    # A credential provider of the user's own brings its own session.
+    exporter_arguments = {} if settings.is_any_set("CREDENTIAL_PROVIDER") else delivery.exporter_arguments()
+    try:
+        _OTelSDKConfigurator()._configure(
+            resource_attributes={
+                "telemetry.distro.name": "otel-search",
+                "telemetry.distro.version": otel_search.__version__,
+                **instance,
+            },
+            exporter_args_map=exporter_arguments,
+            export_span_processor=delivery.span_batches,
+            export_log_record_processor=delivery.log_batches,
+            **configurator_arguments,
+        )
+    except Exception as error:
+        chosen = settings.shown("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
+        _logger.error("telemetry could not be set up as asked (%s), the application runs without it: %s", chosen, error)
+
+
+def _configure_by_file(path: str) -> None:
+    # The providers are the file's business: nothing of ours is passed, and nothing of it is changed.
+    try:
+        _OTelSDKConfigurator()._configure()
+    except Exception as error:
+        _logger.error("OTEL_CONFIG_FILE=%s cannot be used, the application runs without telemetry: %s", path, error)
+
+
+def _providers() -> dict[str, Any]:
+    return {
+        "traces": trace.get_tracer_provider(),
+        "metrics": metrics.get_meter_provider(),
+        "logs": _logs.get_logger_provider(),
+    }
+
+
+def _with_sdk() -> dict[str, Any]:
+    """The providers that somebody has set; the API's own can neither export nor flush."""
+    return {signal: provider for signal, provider in _providers().items() if hasattr(provider, "force_flush")}
+
+
+def _resource(instance: dict[str, str]) -> Resource:
+    for provider in _with_sdk().values():
+        resource = getattr(provider, "resource", None)
+        if isinstance(resource, Resource):
+            return resource
+    return Resource.create(instance)
+
+
+def _report_what_the_application_has_set() -> None:
+    theirs = _with_sdk()
+    missing = [signal for signal in _providers() if signal not in theirs]
+    rest = f"; it has set none for {' and '.join(missing)}, which are not exported" if missing else ""
+    _logger.info(
+        "the application has set up telemetry itself: its providers for %s are used as they are, "
+        "otel-search adds no exporters%s",
+        " and ".join(theirs),
+        rest,
+    )

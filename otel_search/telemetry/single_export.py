@@ -1,0 +1,98 @@
+"""One export of everything: a second exporter to the same place, added by the application, is ignored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+_logger = logging.getLogger("otel_search.telemetry")
+
+Target = tuple[Any, ...]
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_OTLP_PORTS = frozenset({4317, 4318})
+
+
+def keep_single_export(traces: Any, metrics: Any, logs: Any) -> None:
+    """Ignore exporters that the application adds to where ours go already.
+
+    Args:
+        traces: The tracer provider.
+        metrics: The meter provider.
+        logs: The logger provider.
+    """
+    _guard(traces, "add_span_processor", _processors(traces, "_active_span_processor", "_span_processors"))
+    _guard(logs, "add_log_record_processor", _processors(logs, "_multi_log_record_processor", "_log_record_processors"))
+    _guard(metrics, "add_metric_reader", getattr(metrics, "_metric_readers", ()))
+
+
+def exports_to(components: Any, targets: set[Target]) -> bool:
+    """Whether one of these processors or readers exports to one of the targets."""
+    return any(target_of(component) in targets for component in components)
+
+
+def _guard(provider: Any, method: str, present: Any) -> None:
+    add = getattr(provider, method, None)
+    if add is not None:
+        targets = {target for component in present if (target := target_of(component)) is not None}
+        setattr(provider, method, _adding_once(add, targets))
+
+
+def _adding_once(add: Callable[[Any], None], targets: set[Target]) -> Callable[[Any], None]:
+    def add_component(component: Any) -> None:
+        target = target_of(component)
+        if target is not None and target in targets:
+            _logger.warning(
+                "ignored a second exporter of the application's own to %s: otel-search exports there already",
+                getattr(_exporter(component), "_endpoint", ""),
+            )
+            if hasattr(component, "_set_collect_callback"):
+                # A reader that belongs to nobody complains at each of its intervals.
+                component._set_collect_callback(lambda *_, **__: None)
+            return
+        if target is not None:
+            targets.add(target)
+        add(component)
+
+    return add_component
+
+
+def _processors(provider: Any, multi: str, field: str) -> tuple[Any, ...]:
+    processors: tuple[Any, ...] = getattr(getattr(provider, multi, None), field, ())
+    return processors
+
+
+def _exporter(component: Any) -> Any:
+    batch = getattr(component, "_batch_processor", None)
+    return (
+        getattr(component, "span_exporter", None)
+        or getattr(component, "_exporter", None)
+        or getattr(batch, "_exporter", None)
+    )
+
+
+def target_of(component: Any) -> Target | None:
+    """Where the OTLP exporter behind a processor or reader sends to, and as whom; `None` if it is another exporter.
+
+    A Collector's two usual ports, for gRPC and for HTTP, are one place.
+    """
+    exporter = _exporter(component)
+    endpoint = getattr(exporter, "_endpoint", None)
+    if exporter is None or not endpoint:
+        return None
+    text = str(endpoint)
+    url = urlsplit(text if "://" in text else f"//{text}")
+    try:
+        port = url.port
+    except ValueError:
+        return (text,)
+    host = (url.hostname or "").lower()
+    headers = getattr(getattr(exporter, "_client", None), "_headers", None) or getattr(exporter, "_headers", None) or {}
+    own = {
+        (str(name).lower(), str(value))
+        for name, value in dict(headers).items()
+        if str(name).lower() not in ("content-type", "content-encoding", "user-agent")
+    }
+    return ("loopback" if host in _LOOPBACK else host, "otlp" if port in _OTLP_PORTS else port, frozenset(own))

@@ -1,0 +1,179 @@
+"""OpenTelemetry's own variables: a value that the SDK cannot use must not cost all telemetry.
+
+The SDK raises at many of them, some while it is being imported, and then nothing is set up at all.
+So what it would refuse is taken out of the environment before it looks, with a line that names the
+variable, the value and what is accepted. Worker processes inherit the corrected environment, and
+the line is said once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from urllib.parse import urlsplit
+
+SIGNALS = ("TRACES", "METRICS", "LOGS")
+
+Environment = MutableMapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """What a variable accepts.
+
+    Attributes:
+        is_good: Whether a value can be used.
+        words: What is accepted, for people.
+        default: What is used in place of a value that is not.
+    """
+
+    is_good: Callable[[str], bool]
+    words: str
+    default: str
+
+
+def _number(low: float, high: float, words: str, default: str, kind: Callable[[str], float] = int) -> _Accepted:
+    def is_good(text: str) -> bool:
+        try:
+            return low <= kind(text) <= high
+        except ValueError:
+            return False
+
+    return _Accepted(is_good, words, default)
+
+
+def _one_of(*choices: str, default: str) -> _Accepted:
+    return _Accepted(lambda text: text in choices, " | ".join(choices), default)
+
+
+def _component(group: str, default: str) -> _Accepted:
+    names = {entry.name for entry in entry_points(group=group)}
+    return _Accepted(lambda text: text in names, " | ".join(sorted(names)), default)
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+
+
+_LARGE = 2**31 - 1
+_COUNT = _number(0, _LARGE, "a whole number, 0 or more", "no limit of its own")
+_COMPRESSION = _Accepted(
+    lambda text: text.lower() in ("none", "gzip", "deflate"), "none | gzip | deflate", "no compression"
+)
+_TEMPORALITY = _Accepted(
+    lambda text: text.lower() in ("cumulative", "delta", "lowmemory"), "cumulative | delta | lowmemory", "cumulative"
+)
+
+
+def _milliseconds(default: str) -> _Accepted:
+    return _number(1, _LARGE, "milliseconds, a whole number above 0", default)
+
+
+def _size(default: str) -> _Accepted:
+    return _number(1, _LARGE, "a whole number above 0", default)
+
+
+def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
+    """The variables, each with what it accepts."""
+    for part in ("", *(f"{signal}_" for signal in SIGNALS)):
+        yield f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", _one_of("grpc", "http/protobuf", default="http/protobuf")
+        yield (
+            f"OTEL_EXPORTER_OTLP_{part}TIMEOUT",
+            _number(0.001, _LARGE, "seconds, above 0", "10", float),
+        )
+        yield f"OTEL_EXPORTER_OTLP_{part}COMPRESSION", _COMPRESSION
+        # A gRPC target needs no scheme.
+        if "grpc" not in (
+            environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL"),
+            environ.get("OTEL_EXPORTER_OTLP_PROTOCOL"),
+        ):
+            yield (
+                f"OTEL_EXPORTER_OTLP_{part}ENDPOINT",
+                _Accepted(_is_endpoint, "a URL such as http://collector:4318", "http://localhost:4318"),
+            )
+    for processor, delay in (("BSP", "5000"), ("BLRP", "1000")):
+        yield f"OTEL_{processor}_SCHEDULE_DELAY", _milliseconds(delay)
+        yield f"OTEL_{processor}_EXPORT_TIMEOUT", _milliseconds("30000")
+        yield f"OTEL_{processor}_MAX_QUEUE_SIZE", _size("2048")
+        yield f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE", _size("512")
+    yield "OTEL_METRIC_EXPORT_INTERVAL", _number(0.001, _LARGE, "milliseconds, above 0", "60000", float)
+    yield "OTEL_METRIC_EXPORT_TIMEOUT", _number(0.001, _LARGE, "milliseconds, above 0", "30000", float)
+    yield (
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        _one_of("trace_based", "always_on", "always_off", default="trace_based"),
+    )
+    yield "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", _TEMPORALITY
+    yield "OTEL_TRACES_SAMPLER", _component("opentelemetry_traces_sampler", "parentbased_always_on")
+    if environ.get("OTEL_TRACES_SAMPLER") in ("traceidratio", "parentbased_traceidratio"):
+        yield "OTEL_TRACES_SAMPLER_ARG", _number(0, 1, "a number from 0 to 1", "1.0", float)
+    yield "OTEL_PYTHON_ID_GENERATOR", _component("opentelemetry_id_generator", "random")
+    for limit in (
+        "ATTRIBUTE_COUNT",
+        "ATTRIBUTE_VALUE_LENGTH",
+        "SPAN_ATTRIBUTE_COUNT",
+        "SPAN_ATTRIBUTE_VALUE_LENGTH",
+        "SPAN_EVENT_COUNT",
+        "SPAN_LINK_COUNT",
+        "EVENT_ATTRIBUTE_COUNT",
+        "LINK_ATTRIBUTE_COUNT",
+        "LOGRECORD_ATTRIBUTE_COUNT",
+        "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
+    ):
+        yield f"OTEL_{limit}_LIMIT", _COUNT
+
+
+def correct(environ: Environment) -> list[str]:
+    """Take the values that the SDK cannot use out of the environment.
+
+    Args:
+        environ: The environment, which is changed.
+
+    Returns:
+        One line for each of them: the variable, its value and what is accepted.
+    """
+    faults = []
+    for signal in SIGNALS:
+        faults += _correct_exporters(environ, signal)
+    for variable, accepted in _accepted(environ):
+        text = environ.get(variable, "")
+        if text.strip() and not accepted.is_good(text.strip()):
+            faults.append(_fault(variable, text, accepted.default, accepted.words))
+            del environ[variable]
+    for processor in ("BSP", "BLRP"):
+        faults += _correct_batch_size(environ, processor)
+    return faults
+
+
+def _fault(variable: str, text: str, used: str, words: str) -> str:
+    return f"{variable}={text!r} is not accepted, using {used}; accepted: {words}"
+
+
+def _correct_exporters(environ: Environment, signal: str) -> list[str]:
+    """Keep the exporters that there are; one that there is not costs the others nothing."""
+    variable = f"OTEL_{signal}_EXPORTER"
+    text = environ.get(variable, "")
+    chosen = [name.strip() for name in text.split(",") if name.strip()]
+    if not chosen or [name.lower() for name in chosen] == ["none"]:
+        return []
+    known = {entry.name for entry in entry_points(group=f"opentelemetry_{signal.lower()}_exporter")} | {"otlp"}
+    good = [name for name in chosen if name in known]
+    if len(good) == len(chosen):
+        return []
+    environ[variable] = ",".join(good) or "otlp"
+    return [_fault(variable, text, environ[variable], f"{' | '.join(sorted(known))}, separated by commas, or none")]
+
+
+def _correct_batch_size(environ: Environment, processor: str) -> list[str]:
+    queue, batch = f"OTEL_{processor}_MAX_QUEUE_SIZE", f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE"
+    queue_size, text = int(environ.get(queue) or 2048), environ.get(batch) or "512"
+    if int(text) <= queue_size:
+        return []
+    environ[batch] = str(queue_size)
+    if queue in environ and batch not in environ:
+        return []  # a small queue, and a batch size that nobody has chosen
+    return [_fault(batch, text, str(queue_size), f"a whole number, at most {queue} ({queue_size})")]
