@@ -46,13 +46,17 @@ def missing(
         if line.get(semconv.LOG_EVENT) == semconv.REQUEST_COMPLETED
     )
     faults = []
+    untraced = all(not outcome.trace_id for outcome in outcomes)
+    if untraced:
+        faults.append("no response has an X-Trace-ID header: is the service launched with otel-search?")
     for outcome in outcomes:
         request = outcome.request
         name = f"{request.kind} ({request.method} {request.target})"
         if outcome.status != request.status:
             faults.append(f"{name}: answered {outcome.status} instead of {request.status}")
         if not outcome.trace_id:
-            faults.append(f"{name}: its response has no X-Trace-ID header: is the service launched with otel-search?")
+            if not untraced:
+                faults.append(f"{name}: its response has no X-Trace-ID header")
             continue
         faults += [f"{name}: {fault}" for fault in _faults_of_trace(outcome, spans[outcome.trace_id])]
         ids = (outcome.trace_id, outcome.request_id)

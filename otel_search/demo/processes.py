@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -29,8 +30,8 @@ class Process:
     popen: subprocess.Popen[bytes]
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of what it has written."""
-        return "\n".join(self.output.read_text(errors="replace").splitlines()[-count:])
+        """The end of what it has written; of a JSON log line, its level, event and exception."""
+        return "\n".join(map(_readable, self.output.read_text(errors="replace").splitlines()[-count:]))
 
     def stop(self, grace: float) -> None:
         """Ask it to end, and end it if it has not after `grace` seconds."""
@@ -52,12 +53,13 @@ class Processes:
 
     Attributes:
         interrupted_by: The signal that came, if one did.
+        started: The processes, in the order of their start.
     """
 
     directory: Path
     grace: float = 10.0
     interrupted_by: int | None = None
-    _started: list[Process] = field(default_factory=list)
+    started: list[Process] = field(default_factory=list)
     _previous: dict[int, signal.Handlers] = field(default_factory=dict)
     _held: bool = False
 
@@ -80,7 +82,7 @@ class Processes:
                 command, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
             )
             process = Process(name, output, popen)
-            self._started.append(process)
+            self.started.append(process)
         return process
 
     @contextmanager
@@ -110,10 +112,18 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._held = True  # from here on a signal must not interrupt the end
-        for process in reversed(self._started):
+        for process in reversed(self.started):
             process.stop(self.grace)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def _readable(line: str) -> str:
+    try:
+        entry = json.loads(line)
+        return f"{entry['level']}: {entry['event']} {entry.get('exception.message', '')}".rstrip()
+    except (ValueError, TypeError, KeyError):
+        return line
 
 
 def free_port(preferred: int = 0) -> int:

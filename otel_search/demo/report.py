@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BAR = 24
 _NAME = 28
-_MOST_FAULTS = 20
+_MOST_FAULTS = 12
 _MILLISECONDS = 1e3
 
 # Attribute of an Elasticsearch span, and what to call its value in the narrow space of a report.
@@ -235,6 +235,15 @@ def verdict(console: Console, outcomes: Sequence[Outcome], faults: Sequence[str]
         f"on stdout and over OTLP with the same trace id; {calls} Elasticsearch calls have one span each beneath "
         "them; the metrics count the same."
     )
+
+
+def complaints(console: Console, lines: Iterable[LogLine]) -> None:
+    """What the service has logged as a warning or worse outside of a request: why telemetry may be missing."""
+    for line in lines:
+        if semconv.LOG_REQUEST_ID not in line and line.get(semconv.LOG_LEVEL) not in ("debug", "info"):
+            exception = line.get(semconv.EXCEPTION_MESSAGE, "")
+            words = f"the service says {line.get(semconv.LOG_LEVEL)}: {line.get(semconv.LOG_EVENT)} {exception}"
+            _line(console, Text(" ".join(words.split()), "red"))
 
 
 def to_try(console: Console, base_url: str, output: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from elasticsearch import AsyncElasticsearch, helpers
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, helpers
 from elasticsearch.dsl import async_connections
 from rich.console import Console
 
@@ -29,7 +30,7 @@ from otel_search.viewer.recording import Recording
 SERVICE_NAME = "product-search"
 DEFAULT_SERVICE_PORT = 8000
 READY_TIMEOUT = 30.0
-TELEMETRY_TIMEOUT = 20.0
+TELEMETRY_TIMEOUT = 15.0
 
 # Where the telemetry goes is the demo's business; all else that the user has set stays.
 _EXPORTER_VARIABLES = tuple(
@@ -78,9 +79,14 @@ def run(*, once: bool, port: int | None) -> int:
 
 
 def _start(console: Console, processes: Processes, receiver: Receiver, port: int | None) -> tuple[Process, str]:
+    if port and free_port(port) != port:
+        raise DemoError(f"port {port} of {HOST} is taken")
     began = time.monotonic()
     engine_url = engine.start_engine(processes, os.environ)
-    count = asyncio.run(_fill(engine_url))
+    try:
+        count = asyncio.run(fill(engine_url))
+    except (ApiError, TransportError, helpers.BulkIndexError) as error:
+        raise DemoError(f"the catalogue cannot be imported into {PRODUCTS_INDEX!r}: {error}") from error
     took = time.monotonic() - began
     console.print(f"Engine    {engine_url}  osmem-server, {count} products in {took:.1f} s")
     console.print(f"Receiver  {receiver.endpoint}  OTLP over HTTP")
@@ -111,7 +117,7 @@ def _receiver(recording: Recording) -> Receiver:
         return Receiver(recording.add)
 
 
-async def _fill(engine_url: str) -> int:
+async def fill(engine_url: str) -> int:
     """Put the catalogue into the engine's index and say how many products it has."""
     async with AsyncElasticsearch(engine_url, node_class=engine.EmbeddedNode) as client:
         async_connections.add_connection("default", client)
@@ -189,6 +195,8 @@ def _load_and_show(console: Console, service: Process, base_url: str, recording:
             break
     report.metrics(console, recording, SERVICE_NAME)
     report.verdict(console, outcomes, faults)
+    if faults:
+        report.complaints(console, lines)
     return 1 if faults else 0
 
 
