@@ -40,6 +40,55 @@ SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 URL_FULL = "url.full"
 
+# What the request asks.
+QUERY_TYPE = "search.query.type"
+QUERY_FILTERED = "search.query.filtered"
+QUERY_AGGREGATED = "search.query.aggregated"
+QUERY_SORTED = "search.query.sorted"
+QUERY_SIZE = "search.query.size"
+QUERY_FROM = "search.query.from"
+QUERY_DEPTH = "search.query.depth"
+QUERY_HASH = "search.query.hash"
+QUERY_PAGING = "search.query.paging"
+
+# What the reply says.
+OUTCOME = "search.outcome"
+TOOK = "search.took"
+HITS_TOTAL = "search.hits.total"
+HITS_RELATION = "search.hits.relation"
+TIMED_OUT = "search.timed_out"
+TERMINATED_EARLY = "search.terminated_early"
+AGGREGATIONS = "search.aggregations"
+SHARDS_TOTAL = "search.shards.total"
+SHARDS_FAILED = "search.shards.failed"
+SHARDS_SKIPPED = "search.shards.skipped"
+FIRST_FAILURE = "search.failure"
+CLUSTERS_FAILED = "search.clusters.failed"
+BULK_ACTION = "search.bulk.action"
+BULK_OK = "search.bulk.ok"
+BULK_FAILED = "search.bulk.failed"
+BULK_ERRORS = "search.bulk.errors"
+BATCH_FAILED = "search.batch.failed"
+BY_QUERY_TOTAL = "search.by_query.total"
+BY_QUERY_FAILED = "search.by_query.failed"
+VERSION_CONFLICTS = "search.version_conflicts"
+
+# How it went on the way.
+RETRIES_MADE = "search.retries"
+RETRY_EVENT = "search.retry"
+RETRY_ATTEMPT = "search.retry.attempt"
+RETRY_DELAY = "search.retry.delay"
+RETRY_REASON = "search.retry.reason"
+NODE_STATE = "search.node.state"
+POOL_NAME = "db.client.connection.pool.name"
+POOL_STATE = "db.client.connection.state"
+SNIFF_EVENT = "search.sniff"
+SLOW = "search.slow"
+SUPPRESSED = "search.log.suppressed"
+
+ELASTICSEARCH_OPERATION = "elasticsearch operation"
+"""The log line of an Elasticsearch call; its fields are the attributes of the call's span."""
+
 # -- exceptions -------------------------------------------------------------------------------
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
@@ -103,6 +152,11 @@ class Metric:
     attributes: tuple[str, ...]
     buckets: tuple[float, ...] | None = None
 
+    def observed_on(self, meter: Any, callback: Any) -> Any:
+        """The asynchronous instrument of this metric on an OpenTelemetry `meter`: `callback` is asked at collection."""
+        create = getattr(meter, f"create_observable_{self.instrument}")
+        return create(self.name, callbacks=[callback], unit=self.unit, description=self.description)
+
     def on(self, meter: Any) -> Any:
         """The instrument of this metric on an OpenTelemetry `meter`."""
         create = getattr(meter, f"create_{self.instrument}")
@@ -131,14 +185,14 @@ DB_CONNECTIONS = Metric(
     "up_down_counter",
     "{connection}",
     "Connections of the Elasticsearch clients' HTTP pools.",
-    ("db.client.connection.pool.name", "db.client.connection.state"),
+    (POOL_NAME, POOL_STATE),
 )
 SEARCH_TOOK = Metric(
     "search.client.took",
     "histogram",
     "s",
     "Time that Elasticsearch itself says a search took.",
-    (DB_OPERATION, DB_COLLECTION, "search.query.type"),
+    (DB_OPERATION, DB_COLLECTION, QUERY_TYPE),
     DB_DURATION_BUCKETS,
 )
 SEARCHES = Metric(
@@ -146,28 +200,28 @@ SEARCHES = Metric(
     "counter",
     "{search}",
     "Searches by what came of them: hits, empty, partial, timeout or error.",
-    (DB_COLLECTION, "search.outcome"),
+    (DB_COLLECTION, OUTCOME),
 )
 BULK_ITEMS = Metric(
     "search.client.bulk.items",
     "counter",
     "{item}",
     "Items of bulk requests by action, and ok or the type of their error.",
-    (DB_COLLECTION, "search.bulk.action", "search.outcome"),
+    (DB_COLLECTION, BULK_ACTION, OUTCOME),
 )
 RETRIES = Metric(
     "search.client.retries",
     "counter",
     "{retry}",
     "Further attempts of Elasticsearch calls.",
-    (DB_OPERATION, "search.retry.reason"),
+    (DB_OPERATION, RETRY_REASON, SERVER_ADDRESS, SERVER_PORT),
 )
 NODES = Metric(
     "search.client.nodes",
     "up_down_counter",
     "{node}",
     "Nodes of the Elasticsearch clients' node pools.",
-    ("search.node.state",),
+    (NODE_STATE,),
 )
 TELEMETRY_DROPPED = Metric(
     "search.telemetry.dropped",

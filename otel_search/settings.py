@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 PREFIX = "OTEL_SEARCH_"
@@ -79,12 +80,52 @@ def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
         raise ValueError from error
 
 
+@dataclass(frozen=True)
+class SlowQuery:
+    """From when on an Elasticsearch call is slow, by collection.
+
+    Attributes:
+        default: Seconds; 0 for never.
+        exceptions: Patterns of index names, in the order in which they are tried, with their seconds.
+    """
+
+    default: float = 1.0
+    exceptions: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> SlowQuery:
+        """The thresholds in `1,products=0.3`; raises `ValueError`."""
+        default, exceptions = cls.default, []
+        for word in _words(text):
+            pattern, equals, seconds = word.rpartition("=")
+            if equals and not pattern.strip():
+                raise ValueError
+            if equals:
+                exceptions.append((pattern.strip(), _seconds(seconds)))
+            else:
+                default = _seconds(word)
+        return cls(default, tuple(exceptions))
+
+    def of(self, collection: str | None) -> float:
+        """The threshold for calls on `collection`, in seconds; 0 for never."""
+        for pattern, seconds in self.exceptions:
+            if collection is not None and fnmatchcase(collection, pattern):
+                return seconds
+        return self.default
+
+    def __str__(self) -> str:
+        return ",".join([f"{self.default:g}", *(f"{pattern}={seconds:g}" for pattern, seconds in self.exceptions)])
+
+
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
 SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
 WORDS = Accepts(_words, "words, separated by commas")
 PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
 LEVEL = _one_of("debug", "info", "warning", "error", "critical")
 TEXT = Accepts(str.strip, "text")
+
+
+SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")
 
 
 def _setting(variable: str, accepts: Accepts, default: Any, description: str) -> Any:
@@ -146,6 +187,34 @@ class Settings:
         True,
         """Send the W3C header `traceparent` with each Elasticsearch call, so that Elasticsearch's slow log, audit
         log and tasks name the trace. `tracestate` and baggage are never sent.""",
+    )
+    elasticsearch_opaque_id: bool = _setting(
+        "OTEL_SEARCH_ELASTICSEARCH_OPAQUE_ID",
+        BOOLEAN,
+        True,
+        """Send `X-Opaque-Id` with service name and request id, unless the caller sets one. Elasticsearch shows it in
+        its slow log, its task list and its deprecation log.""",
+    )
+    elasticsearch_http_spans: bool = _setting(
+        "OTEL_SEARCH_ELASTICSEARCH_HTTP_SPANS",
+        BOOLEAN,
+        False,
+        """Let instrumentations of HTTP clients (urllib3, aiohttp, httpx, requests) make spans beneath those of
+        Elasticsearch calls.""",
+    )
+    partial_is_error: bool = _setting(
+        "OTEL_SEARCH_PARTIAL_IS_ERROR",
+        BOOLEAN,
+        False,
+        """Give spans of partial answers the status ERROR: searches that timed out or lost a shard, bulk requests
+        of which some items failed.""",
+    )
+    slow_query: SlowQuery = _setting(
+        "OTEL_SEARCH_SLOW_QUERY",
+        SLOW_QUERY,
+        SlowQuery(),
+        """Log Elasticsearch calls that take longer, in seconds, as warnings; with exceptions by index pattern
+        (`1,products=0.3,logs-*=10`). `0` is never.""",
     )
     redact_keys: tuple[str, ...] = _setting(
         "OTEL_SEARCH_REDACT_KEYS",
