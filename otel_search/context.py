@@ -9,6 +9,13 @@ from random import getrandbits
 REQUEST_ID: ContextVar[str | None] = ContextVar("otel_search_request_id", default=None)
 """The id of the request in this context, or `None` outside of a request."""
 
+EXCLUDED = "excluded request"
+"""Value of OpenTelemetry's context key that suppresses instrumentation, inside of a request without telemetry.
+
+Exporters set the same key to `True` around their own HTTP calls; what is logged in an excluded
+request is the application's, and what is logged in an export is not.
+"""
+
 # Long enough for UUIDs, ULIDs, trace ids and load-balancer ids; no character that a log viewer,
 # a shell, an HTTP header or a URL reads as more than text.
 _VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=-]{0,127}", re.ASCII)

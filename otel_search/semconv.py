@@ -18,10 +18,13 @@ ERROR_TYPE = "error.type"
 HTTP_REQUEST_METHOD = "http.request.method"
 HTTP_RESPONSE_STATUS_CODE = "http.response.status_code"
 HTTP_ROUTE = "http.route"
+PROTOCOL_VERSION = "network.protocol.version"
 URL_PATH = "url.path"
 URL_QUERY = "url.query"
+URL_SCHEME = "url.scheme"
 USER_AGENT = "user_agent.original"
 REQUEST_ID = "search.request.id"
+RESPONSE_STREAM = "search.response.stream"
 WEBSOCKET_CLOSE_CODE = "search.websocket.close_code"
 
 # -- attributes of an Elasticsearch call ------------------------------------------------------
@@ -122,6 +125,8 @@ LOG_HEAD = (
 REQUEST_STARTED = "request started"
 REQUEST_COMPLETED = "request completed"
 WEBSOCKET_COMPLETED = "websocket completed"
+PROBE_FAILS = "probe fails"
+PROBE_SUCCEEDS = "probe succeeds again"
 
 # -- metrics ----------------------------------------------------------------------------------
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -164,6 +169,29 @@ class Metric:
         return create(self.name, unit=self.unit, description=self.description, **advisory)
 
 
+HTTP_DURATION = Metric(
+    "http.server.request.duration",
+    "histogram",
+    "s",
+    "Duration of HTTP server requests.",
+    (
+        HTTP_REQUEST_METHOD,
+        URL_SCHEME,
+        PROTOCOL_VERSION,
+        HTTP_ROUTE,
+        HTTP_RESPONSE_STATUS_CODE,
+        ERROR_TYPE,
+        RESPONSE_STREAM,
+    ),
+    DURATION_BUCKETS,
+)
+HTTP_ACTIVE = Metric(
+    "http.server.active_requests",
+    "up_down_counter",
+    "{request}",
+    "Number of active HTTP server requests.",
+    (HTTP_REQUEST_METHOD, URL_SCHEME),
+)
 DB_OPERATION_DURATION = Metric(
     "db.client.operation.duration",
     "histogram",
@@ -232,6 +260,8 @@ TELEMETRY_DROPPED = Metric(
 )
 
 METRICS = (
+    HTTP_DURATION,
+    HTTP_ACTIVE,
     DB_OPERATION_DURATION,
     DB_ROWS,
     DB_CONNECTIONS,

@@ -23,6 +23,7 @@ FLOORS = {
     # first floor: signals
     "logs": 1,
     "delivery": 1,
+    "threads": 1,
     "lean": 1,
     "metrics": 1,
     "elasticsearch": 1,

@@ -16,8 +16,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import _logs
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from otel_search.context import EXCLUDED
 from otel_search.logs.event import EventChain, as_exc_info
 
 # What structlog gave us before it called the standard library: (event, fields, exc_info).
@@ -102,7 +104,7 @@ class LoggingBridge:
         if record.stack_info:
             fields = {**fields, "stack": record.stack_info}
         # What telemetry says of itself, and what its HTTP libraries say while it exports, would feed itself.
-        of_telemetry = record.name.partition(".")[0] == _TELEMETRY or not is_instrumentation_enabled()
+        of_telemetry = record.name.partition(".")[0] == _TELEMETRY or _is_suppressed()
         if of_telemetry:
             suppressed = self._suppressed(record)
             if suppressed is None:
@@ -131,6 +133,11 @@ class LoggingBridge:
             return None
         self._notices[key] = (now, 0)
         return held_back
+
+
+def _is_suppressed() -> bool:
+    """Whether this is an export at work; what a health check logs is the application's own."""
+    return not is_instrumentation_enabled() and get_value(_SUPPRESS_INSTRUMENTATION_KEY) != EXCLUDED
 
 
 def is_console(handler: logging.Handler) -> bool:

@@ -1,0 +1,51 @@
+"""The full template of the route that a request matches, where the framework does not tell it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.routing import Match, Mount
+
+from otel_search.middleware import STATE
+
+
+def matched_template(scope: Any) -> str | None:
+    """The template from the root path and the outermost mount down, or `None`; never an exception."""
+    try:
+        template = _match(scope["app"].routes, dict(scope))
+    except Exception:
+        return None  # a route of the user's own that cannot be asked: routing itself decides what comes of it
+    if not template:
+        template = None  # a host route has none
+    else:
+        template = str(scope.get("root_path", "")).rstrip("/") + template
+    state = scope.get(STATE)
+    if state is not None:
+        state.route = template
+    return template
+
+
+def _match(routes: Any, scope: dict[str, Any]) -> str | None:
+    partial: str | None = None
+    for route in _flat(routes):
+        match, child = route.matches(scope)
+        if match == Match.NONE:
+            continue
+        if isinstance(getattr(route, "original_route", route), Mount):
+            inner = _match(route.routes or (), {**scope, **child})
+            return f"{route.path}/{{path}}" if inner is None else route.path + inner
+        # Without the converters of `path`; a host route has neither, and its routes are not looked at.
+        template = str(getattr(route, "path_format", None) or getattr(route, "path", None) or "")
+        if match == Match.FULL:
+            return template
+        partial = template if partial is None else partial
+    return partial
+
+
+def _flat(routes: Any) -> Any:
+    # An included router is an object without a path from FastAPI 0.137 on.
+    try:
+        from fastapi.routing import iter_route_contexts
+    except ImportError:
+        return routes
+    return iter_route_contexts(routes)

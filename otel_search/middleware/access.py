@@ -1,0 +1,153 @@
+"""The lines that a request leaves: its access line, its unhandled exception, the change of a probe."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Any
+
+from otel_search import logs, semconv
+from otel_search.logs.event import ExcInfo, exception_type
+from otel_search.logs.from_logging import LOGGED
+from otel_search.middleware.state import RequestState, Scope, is_disconnect
+from otel_search.redaction import Redactor
+
+_ACCESS_LOGGER = "otel_search.access"
+_ERROR_LOGGER = "otel_search.request"
+_MAX_PROBES = 64
+
+
+class AccessLog:
+    """Writes the access lines of one application.
+
+    Args:
+        mode: Whether the `end` or `both` ends of a request are logged, or none (`off`); asked at each
+            request, because a server may be told after us to write no access log.
+        redactor: Hides secrets in query strings.
+    """
+
+    def __init__(self, mode: Callable[[], str], redactor: Redactor) -> None:
+        self._mode = mode
+        self._redactor = redactor
+        self._failing_probes: set[str] = set()
+
+    def start(self, scope: Scope, state: RequestState) -> None:
+        """A request has arrived."""
+        if self._mode() == "both" and not state.excluded:
+            _emit(logging.INFO, semconv.REQUEST_STARTED, self._fields(scope, state), _ACCESS_LOGGER, state)
+
+    def end(self, scope: Scope, state: RequestState) -> None:
+        """The last byte of the response has been sent, or the connection is over."""
+        if state.excluded:
+            self._probe(scope, state)
+        elif self._mode() != "off":
+            self._line(scope, state)
+
+    def exception(self, scope: Scope, state: RequestState, error: Exception) -> None:
+        """Nobody handled `error`: one event, with its trace, whoever else reports it."""
+        if getattr(error, LOGGED, False):
+            return
+        if not (state.excluded and scope["path"] in self._failing_probes):
+            # Without our own frames: the trace begins in the application's stack.
+            exc_info = (type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+            _emit(logging.ERROR, "unhandled exception", {}, _ERROR_LOGGER, state, exc_info)
+        if logs.chain() is not None:
+            # An exception class that takes no attributes is reported by the server, too.
+            with contextlib.suppress(Exception):
+                setattr(error, LOGGED, True)
+
+    def _fields(self, scope: Scope, state: RequestState) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if scope["type"] == "http":
+            fields[semconv.HTTP_REQUEST_METHOD] = scope["method"]
+        fields[semconv.URL_PATH] = scope["path"]
+        query = redacted_query(scope, state, self._redactor)
+        if query:
+            fields[semconv.URL_QUERY] = query
+        if scope.get("client"):
+            fields[semconv.CLIENT_ADDRESS] = scope["client"][0]
+        return fields
+
+    def _line(self, scope: Scope, state: RequestState) -> None:
+        fields = self._fields(scope, state)
+        route = state.template()
+        if route is not None:
+            fields[semconv.HTTP_ROUTE] = route
+        if scope["type"] == "http":
+            event, error = semconv.REQUEST_COMPLETED, error_type(state)
+            if state.status is not None:
+                fields[semconv.HTTP_RESPONSE_STATUS_CODE] = state.status
+            elif error is None:
+                error = "client_disconnected"
+            if state.stream:
+                fields[semconv.RESPONSE_STREAM] = True
+        else:
+            event = semconv.WEBSOCKET_COMPLETED
+            error = None if state.error is None or is_disconnect(state.error) else exception_type(type(state.error))
+            if state.status is not None:
+                fields[semconv.WEBSOCKET_CLOSE_CODE] = state.status
+        failed = error is not None and error != "client_disconnected"
+        if error is not None:
+            fields[semconv.ERROR_TYPE] = error
+        fields[semconv.LOG_DURATION] = round(perf_counter() - state.started, 6)
+        _emit(logging.ERROR if failed else logging.INFO, event, fields, _ACCESS_LOGGER, state)
+
+    def _probe(self, scope: Scope, state: RequestState) -> None:
+        """A probe is asked every second: only a change of its answer is news."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        failing = state.status is None or state.status >= 500
+        if failing == (path in self._failing_probes):
+            return
+        if not failing:
+            self._failing_probes.discard(path)
+        elif len(self._failing_probes) < _MAX_PROBES:
+            self._failing_probes.add(path)
+        else:
+            return
+        fields = {**self._fields(scope, state), semconv.HTTP_RESPONSE_STATUS_CODE: state.status}
+        if failing:
+            _emit(logging.WARNING, semconv.PROBE_FAILS, fields, _ACCESS_LOGGER, state)
+        else:
+            _emit(logging.INFO, semconv.PROBE_SUCCEEDS, fields, _ACCESS_LOGGER, state)
+
+
+def redacted_query(scope: Scope, state: RequestState, redactor: Redactor) -> str:
+    """The query string without its secrets; the span and the line share it."""
+    if state.query is None:
+        raw = scope.get("query_string") or b""
+        state.query = redactor.query_string(raw.decode("latin-1")) if raw else ""
+    return state.query
+
+
+def error_type(state: RequestState) -> str | None:
+    """What `error.type` is for an HTTP request: an exception's class, a status from 500 on, or nothing."""
+    if state.error is not None and not is_disconnect(state.error):
+        return exception_type(type(state.error))
+    return str(state.status) if state.status is not None and state.status >= 500 else None
+
+
+def _emit(
+    level: int, event: str, fields: dict[str, Any], logger: str, state: RequestState, exc_info: ExcInfo | None = None
+) -> None:
+    if state.bound:
+        fields = {**state.bound, **fields}
+    chain = logs.chain()
+    if chain is None:
+        logging.getLogger(logger).log(level, event, extra={"otel_search_fields": fields}, exc_info=exc_info)
+        return
+    try:
+        chain.emit(
+            created=time(),
+            level=level,
+            event=event,
+            logger=logger,
+            fields=fields,
+            exc_info=exc_info,
+            within=state.context,
+        )
+    except Exception as error:
+        logging.getLogger(logger).warning("the line %r of a request could not be written: %r", event, error)

@@ -1,0 +1,88 @@
+"""One request while it is served, and the words of ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+STATE = "otel_search"
+"""Where the scope of a request carries its `RequestState`."""
+
+
+class RequestState:
+    """One request or WebSocket connection, while it is served.
+
+    Attributes:
+        id: The request id.
+        headers: The request's headers by name; of a repeated one, the last.
+        excluded: Whether it has no telemetry.
+        started: The clock (`perf_counter`) when it arrived.
+        span: The server span, if there is one.
+        context: The OpenTelemetry context of the server span.
+        native: FastAPI's own record of the request, where FastAPI makes the span.
+        route: The template of the route, where contrib makes the span.
+        query: The query string without its secrets; `None` until it was asked for.
+        status: The status code of the response, or the close code of a WebSocket.
+        error: The exception that nobody handled.
+        stream: Whether the response is a stream of server-sent events.
+        bound: What structlog has bound to the request, where the access line could not see it.
+    """
+
+    __slots__ = (
+        "bound",
+        "context",
+        "error",
+        "excluded",
+        "headers",
+        "id",
+        "native",
+        "query",
+        "route",
+        "span",
+        "started",
+        "status",
+        "stream",
+    )
+
+    def __init__(self, request_id: str, headers: Mapping[bytes, bytes]) -> None:
+        self.id = request_id
+        self.headers = headers
+        self.excluded = False
+        self.started = perf_counter()
+        self.span: trace.Span | None = None
+        self.context: otel_context.Context | None = None
+        self.native: Any = None
+        self.route: str | None = None
+        self.query: str | None = None
+        self.status: int | None = None
+        self.error: BaseException | None = None
+        self.stream = False
+        self.bound: Mapping[str, Any] | None = None
+
+    def template(self) -> str | None:
+        """The full template of the route that matched, from the outermost mount down, or `None`."""
+        if self.native is None:
+            return self.route
+        route = getattr(self.native, "route", None)
+        return None if route is None else str(route)
+
+
+CURRENT: ContextVar[RequestState | None] = ContextVar("otel_search_request", default=None)
+"""The request that is being served in this context."""
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether an exception says only that the client has left, or that the task was cancelled."""
+    # Starlette's ClientDisconnect and WebSocketDisconnect, without importing Starlette here.
+    return type(error).__name__ in {"ClientDisconnect", "WebSocketDisconnect"} or not isinstance(error, Exception)
