@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
@@ -77,8 +77,8 @@ def report_the_choice() -> None:
     """Say which distribution is in charge when there are several: the launcher's hook before the instrumentors."""
     if settings.current().sdk_disabled:
         return
-    installed = sorted({entry.name for entry in entry_points(group="opentelemetry_distro")})
-    others = " and ".join(name for name in installed if name != NAME)
+    installed = list(entry_points(group="opentelemetry_distro"))
+    others = " and ".join(sorted({_distribution(entry) for entry in installed if entry.name != NAME}))
     asked = os.environ.get("OTEL_PYTHON_DISTRO")
     if OtelSearchDistro.chosen:
         if others and asked is None:
@@ -89,21 +89,38 @@ def report_the_choice() -> None:
                 NAME,
             )
         return
-    winner = BaseDistro._instance
-    if isinstance(winner, DefaultDistro) or winner is None:
+    winner = _in_charge()
+    if winner is None or isinstance(winner, DefaultDistro):
         _logger.warning(
             "OTEL_PYTHON_DISTRO=%r is not an installed distribution, so none is in charge; accepted: %s",
             asked,
-            " | ".join(installed),
+            " | ".join(sorted({entry.name for entry in installed})),
         )
     elif asked is None:
         _logger.warning(
-            "another distribution was found first and is in charge: %s; set OTEL_PYTHON_DISTRO=%s to use otel-search",
-            type(winner).__module__.removesuffix(".distro"),
+            "%s was found first and is in charge, otel-search stands back; set OTEL_PYTHON_DISTRO=%s to use otel-search",
+            next((_distribution(entry) for entry in installed if entry.value == _value(type(winner))), others),
             NAME,
         )
     if winner is not None:
         _stand_back(winner)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    dist: Distribution | None = getattr(entry, "dist", None)
+    return str(entry.name if dist is None else dist.metadata["Name"])
+
+
+def _value(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _in_charge() -> BaseDistro | None:
+    """The distro that the launcher has made; each class holds its only instance."""
+    classes = list(BaseDistro.__subclasses__())
+    for cls in classes:
+        classes += cls.__subclasses__()
+    return next((vars(cls)["_instance"] for cls in classes if vars(cls).get("_instance") is not None), None)
 
 
 def _stand_back(winner: BaseDistro) -> None:

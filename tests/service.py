@@ -158,6 +158,7 @@ def serve(
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))},
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_PYTHON_DISTRO": "otel_search",  # upstream's is installed beside it
             "OTEL_SERVICE_NAME": "test-service",
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_BSP_SCHEDULE_DELAY": "200",

@@ -13,6 +13,7 @@ import otel_search
 from otel_search import delivery, lean, logs, settings
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
+from otel_search.telemetry.propagation import give_a_context_always
 from otel_search.telemetry.single_export import keep_single_export
 
 _logger = logging.getLogger("otel_search.telemetry")
@@ -28,17 +29,19 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
     """
     ours = delivery.start(effective.shutdown_timeout)
     is_theirs = bool(_with_sdk())
-    if effective.config_file:
-        _configure_by_file(effective.config_file)
+    said = _configure_by_file(effective.config_file) if effective.config_file else []
     # Before the SDK, so that what it has to say of its variables is a line like any other.
     instance = {} if is_theirs or effective.config_file else identity.instance_id()
     logs.install(effective, str(_resource(instance).attributes.get("service.name", "unknown_service")))
-    for fault in faults:
-        _logger.warning(fault)
+    for line in faults:
+        _logger.warning(line)
+    for record in said:
+        logging.getLogger(record.name).handle(record)
     if is_theirs:
         _report_what_the_application_has_set()
     elif not effective.config_file:
         _configure(effective, instance, configurator_arguments)
+    give_a_context_always()
     is_ours = not is_theirs and not effective.config_file
     for signal, provider in _with_sdk().items():
         ours.take_over(signal, provider, end=is_ours)
@@ -73,12 +76,34 @@ def _configure(effective: Settings, instance: dict[str, str], configurator_argum
         _logger.error("telemetry could not be set up as asked (%s), the application runs without it: %s", chosen, error)
 
 
-def _configure_by_file(path: str) -> None:
-    # The providers are the file's business: nothing of ours is passed, and nothing of it is changed.
+def _configure_by_file(path: str) -> list[logging.LogRecord]:
+    """Let the SDK do what the file says, without anything of ours.
+
+    Returns:
+        What was said of it: only the file knows the service's name, which a log line needs.
+    """
+    held = _Held()
+    upstream = logging.getLogger("opentelemetry")
+    propagates, upstream.propagate = upstream.propagate, False
+    upstream.addHandler(held)
     try:
         _OTelSDKConfigurator()._configure()
+        return held.records
     except Exception as error:
-        _logger.error("OTEL_CONFIG_FILE=%s cannot be used, the application runs without telemetry: %s", path, error)
+        text = "OTEL_CONFIG_FILE=%s cannot be used, the application runs without telemetry: %s"
+        return [_logger.makeRecord(_logger.name, logging.ERROR, __file__, 0, text, (path, error), None)]
+    finally:
+        upstream.removeHandler(held)
+        upstream.propagate = propagates
+
+
+class _Held(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 def _providers() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,14 +24,29 @@ def keep_single_export(traces: Any, metrics: Any, logs: Any) -> None:
         metrics: The meter provider.
         logs: The logger provider.
     """
+    refusals = _Refusals()
+    for name in ("opentelemetry.trace", "opentelemetry.metrics._internal", "opentelemetry._logs._internal"):
+        logging.getLogger(name).addFilter(refusals)
     _guard(traces, "add_span_processor", _processors(traces, "_active_span_processor", "_span_processors"))
     _guard(logs, "add_log_record_processor", _processors(logs, "_multi_log_record_processor", "_log_record_processors"))
     _guard(metrics, "add_metric_reader", getattr(metrics, "_metric_readers", ()))
 
 
-def exports_to(components: Any, targets: set[Target]) -> bool:
-    """Whether one of these processors or readers exports to one of the targets."""
-    return any(target_of(component) in targets for component in components)
+class _Refusals(logging.Filter):
+    """Says in full what OpenTelemetry's API only hints at when a second provider is set."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True: the record stays, in our words."""
+        found = _REFUSAL.match(str(record.msg))
+        if found:
+            record.msg = (
+                f"ignored the application's own {found[1]}: otel-search has set one already, "
+                "which the application's spans, metrics and logs go through"
+            )
+        return True
+
+
+_REFUSAL = re.compile(r"Overriding of current (\w+) is not allowed")
 
 
 def _guard(provider: Any, method: str, present: Any) -> None:
