@@ -263,9 +263,10 @@ def to_try(console: Console, base_url: str, output: Path) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(columns[0], min_width=44, no_wrap=True)
+    table.add_column(columns[0], min_width=38, no_wrap=True)
     for column in columns[1:]:
-        table.add_column(column, justify="left" if column == "attributes" else "right")
+        words = column == "attributes"
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words)
     return table
 
 

@@ -63,8 +63,8 @@ def started():
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            stack.callback(process.communicate)
-            stack.callback(process.kill)
+            stack.callback(process.communicate, timeout=TIMEOUT)
+            stack.callback(process.terminate)  # not kill: it has processes of its own to end
             return process
 
         yield start
