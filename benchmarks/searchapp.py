@@ -1,10 +1,9 @@
 """The application that the benchmarks measure, and its driver: no line of telemetry in it.
 
 A search route over `AsyncElasticsearch`, whose node answers from memory, so that what is measured
-is the client's and the telemetry's work and not a server's. Requests come at a fixed rate, as in a
-service that is not overloaded: at full speed a slower variant would lose telemetry, and be paid for it.
+is the client's and the telemetry's work and not a server's. One request follows the other.
 
-Usage: searchapp.py REQUESTS RATE
+Usage: searchapp.py REQUESTS
 """
 
 from __future__ import annotations
@@ -125,23 +124,13 @@ async def request() -> None:
     await app(dict(SCOPE, headers=list(SCOPE["headers"]), state={}), receive, send)
 
 
-async def load(count: int, rate: float) -> list[float]:
-    """`count` requests, `rate` a second; the seconds that each took."""
+async def load(count: int) -> list[float]:
+    """`count` requests, one after the other; the seconds that each took."""
     times: list[float] = []
-
-    async def timed() -> None:
+    for _ in range(count):
         started = time.perf_counter()
-        await request()
+        await asyncio.create_task(request())
         times.append(time.perf_counter() - started)
-
-    begin = time.perf_counter()
-    pending = []
-    for number in range(count):
-        wait = begin + number / rate - time.perf_counter()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        pending.append(asyncio.create_task(timed()))
-    await asyncio.gather(*pending)
     return times
 
 
@@ -155,11 +144,11 @@ def flush() -> None:
 
 
 async def main() -> None:
-    count, rate = int(sys.argv[1]), float(sys.argv[2])
-    await load(count // 5, rate)
+    count = int(sys.argv[1])
+    await load(count // 5)
     flush()
     cpu = time.process_time()
-    times = await load(count, rate)
+    times = await load(count)
     flush()
     cpu = time.process_time() - cpu
     times.sort()

@@ -16,8 +16,21 @@ PROJECT = HERE.parent
 TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websockets"]
 
 LANES = {
-    "current": [".[demo]", "elasticsearch[async]>=9.5", "gunicorn", "mypy", "ruff", "opentelemetry-distro", *TEST_TOOLS],
-    "elasticsearch8": [".[demo,elasticsearch-dsl]", "elasticsearch[async]==8.19.*", "elasticsearch-dsl==8.18.*", *TEST_TOOLS],
+    "current": [
+        ".[demo]",
+        "elasticsearch[async]>=9.5",
+        "gunicorn",
+        "mypy",
+        "ruff",
+        "opentelemetry-distro",
+        *TEST_TOOLS,
+    ],
+    "elasticsearch8": [
+        ".[demo,elasticsearch-dsl]",
+        "elasticsearch[async]==8.19.*",
+        "elasticsearch-dsl==8.18.*",
+        *TEST_TOOLS,
+    ],
     "contrib": [
         ".[contrib-elasticsearch]",
         "fastapi<=0.141",
@@ -28,16 +41,9 @@ LANES = {
         "elasticsearch==8.12.*",
         *TEST_TOOLS,
     ],
-    # What the benchmarks compare with: upstream's distribution, set up as its documentation says.
-    "upstream": [
-        "opentelemetry-distro[otlp]",
-        "opentelemetry-instrumentation-fastapi>=0.66b0",
-        "opentelemetry-instrumentation-aiohttp-client>=0.66b0",
-        "opentelemetry-instrumentation-logging>=0.66b0",
-        "elasticsearch[async]>=9.5",
-        "fastapi",
-        "structlog",
-    ],
+    # What the benchmarks compare with: upstream's distribution. Its documentation says to add what
+    # `opentelemetry-bootstrap` finds to instrument, see `resolve`; 0.66b1 is the last family with all of that.
+    "upstream": ["opentelemetry-distro[otlp]==0.66b1", "elasticsearch[async]>=9.5", "fastapi", "structlog", "psutil"],
 }
 
 
@@ -47,6 +53,10 @@ def resolve(lane: str, requirements: list[str]) -> None:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], cwd=PROJECT, check=True)
+        if lane == "upstream":
+            bootstrap = [str(Path(folder) / "bin" / "opentelemetry-bootstrap"), "--action=requirements"]
+            found = subprocess.run(bootstrap, check=True, capture_output=True, text=True).stdout.split()
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *found], check=True)
         frozen = subprocess.run(
             [python, "-m", "pip", "freeze", "--exclude", "otel-search"], check=True, capture_output=True, text=True
         ).stdout

@@ -8,11 +8,14 @@ the dict: that case is recognised here in one pass, and everything else goes ups
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry import attributes
 from opentelemetry.sdk.metrics._internal import _view_instrument_match, measurement
 
+# What a sampler hands on is wrapped in a proxy.
+_DICTS = frozenset({dict, MappingProxyType})
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _OWNERS: tuple[tuple[Any, str], ...] = (
@@ -46,7 +49,7 @@ def _are_plain(items: Mapping[str, Any]) -> bool:
 
 
 def _set_items(self: Any, items: Mapping[str, Any]) -> None:
-    if type(items) is dict and self.max_value_len is None and not self._immutable and _are_plain(items):
+    if type(items) in _DICTS and self.max_value_len is None and not self._immutable and _are_plain(items):
         with self._lock:
             own = self._dict
             if self.maxlen is None or len(own) + len(items) <= self.maxlen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -32,8 +33,8 @@ def _as_before() -> Iterator[None]:
 
 def outcome(limits: dict[str, Any], dicts: list[dict[Any, Any]]) -> tuple[Any, int]:
     container = BoundedAttributes(attributes=None, immutable=False, **limits)
-    for items in dicts:
-        container._set_items(items)
+    for number, items in enumerate(dicts):
+        container._set_items(MappingProxyType(items) if number % 2 else items)
     return dict(container), container.dropped
 
 
