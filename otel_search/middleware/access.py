@@ -17,6 +17,7 @@ from otel_search.redaction import Redactor
 _ACCESS_LOGGER = "otel_search.access"
 _ERROR_LOGGER = "otel_search.request"
 _MAX_PROBES = 64
+_CLIENT_LEFT = "client_disconnected"
 
 
 class AccessLog:
@@ -79,16 +80,16 @@ class AccessLog:
             event, error = semconv.REQUEST_COMPLETED, error_type(state)
             if state.status is not None:
                 fields[semconv.HTTP_RESPONSE_STATUS_CODE] = state.status
-            elif error is None:
-                error = "client_disconnected"
             if state.stream:
                 fields[semconv.RESPONSE_STREAM] = True
+            elif error is None and not state.complete:
+                error = _CLIENT_LEFT
         else:
             event = semconv.WEBSOCKET_COMPLETED
             error = None if state.error is None or is_disconnect(state.error) else exception_type(type(state.error))
             if state.status is not None:
                 fields[semconv.WEBSOCKET_CLOSE_CODE] = state.status
-        failed = error is not None and error != "client_disconnected"
+        failed = error is not None and error != _CLIENT_LEFT
         if error is not None:
             fields[semconv.ERROR_TYPE] = error
         fields[semconv.LOG_DURATION] = round(perf_counter() - state.started, 6)

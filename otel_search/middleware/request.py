@@ -127,16 +127,19 @@ class RequestLayer:
             if (kind == "http.response.body" and not message.get("more_body", False)) or (
                 kind == "http.response.pathsend"
             ):
+                state.complete = True
                 finish()
 
         async def observing_receive() -> Message:
             message = await receive()
-            if message["type"] == "websocket.disconnect" and state.status is None:
+            if message["type"] == "http.disconnect":
+                state.left = not state.complete
+            elif message["type"] == "websocket.disconnect" and state.status is None:
                 state.status = message.get("code", 1005)
             return message
 
         try:
-            await self.app(scope, receive if is_http else observing_receive, observing_send)
+            await self.app(scope, observing_receive, observing_send)
         except Exception as error:
             state.error = error
             if not is_disconnect(error):

@@ -35,17 +35,21 @@ class RequestState:
         query: The query string without its secrets; `None` until it was asked for.
         status: The status code of the response, or the close code of a WebSocket.
         error: The exception that nobody handled.
+        left: Whether the client has closed the connection before the response was complete.
+        complete: Whether the last byte of the response has been sent.
         stream: Whether the response is a stream of server-sent events.
         bound: What structlog has bound to the request, where the access line could not see it.
     """
 
     __slots__ = (
         "bound",
+        "complete",
         "context",
         "error",
         "excluded",
         "headers",
         "id",
+        "left",
         "native",
         "query",
         "route",
@@ -67,6 +71,8 @@ class RequestState:
         self.query: str | None = None
         self.status: int | None = None
         self.error: BaseException | None = None
+        self.left = False
+        self.complete = False
         self.stream = False
         self.bound: Mapping[str, Any] | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from structlog.contextvars import get_contextvars
@@ -47,9 +49,13 @@ class TraceLayer:
                 self._describe(span, scope, state)
         try:
             await self.app(scope, receive, send)
+            if state.left:
+                await _end_stream(state, send)
         except Exception as error:
             state.error = error
-            if not is_disconnect(error):
+            if is_disconnect(error):
+                await _end_stream(state, send)
+            else:
                 self._note(span, error, scope, state)
             raise
         finally:
@@ -92,6 +98,13 @@ class TraceLayer:
         if state.native is None:
             span.set_attribute(semconv.ERROR_TYPE, kind)
             span.set_status(trace.StatusCode.ERROR)
+
+
+async def _end_stream(state: RequestState, send: Send) -> None:
+    """End the span of a stream of events whose client has left: its usual end, and no failure."""
+    if state.stream and not state.complete:
+        with contextlib.suppress(Exception):  # a server has nobody to send this to
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class BoundLayer:
