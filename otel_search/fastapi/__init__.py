@@ -6,6 +6,7 @@ This is the only room that knows FastAPI. The server span is FastAPI's own where
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,8 @@ from otel_search import settings, telemetry
 from otel_search.fastapi.hooks import hooks
 
 __all__ = ["SearchServiceInstrumentor", "instrument", "uninstrument"]
+
+_logger = logging.getLogger(__name__)
 
 
 def instrument(app: fastapi.FastAPI) -> None:
@@ -31,7 +34,12 @@ def instrument(app: fastapi.FastAPI) -> None:
     if settings.current().sdk_disabled:
         return
     telemetry.set_up()
-    import_module("otel_search.elasticsearch").ElasticsearchInstrumentor().instrument()
+    try:
+        elasticsearch = import_module("otel_search.elasticsearch").ElasticsearchInstrumentor()
+        if not elasticsearch.is_instrumented_by_opentelemetry:
+            elasticsearch.instrument()
+    except Exception as error:
+        _logger.error("Elasticsearch calls cannot be instrumented: %s: %s", type(error).__name__, error)
     hooks().choose(app)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from otel_search.logs import uncaught
 from otel_search.logs.event import EventChain
@@ -75,6 +76,16 @@ def replace(names: Iterable[str]) -> None:
     """Drop the records of these loggers, because our own lines take their place."""
     if _installed is not None:
         _installed.logging.replace(names)
+
+
+def ignore_handlers(exports_to_the_same: Callable[[Any], bool]) -> None:
+    """Ignore OpenTelemetry's own logging handlers that would send each record a second time.
+
+    Args:
+        exports_to_the_same: Whether a logger provider, which is not the global one, exports to where ours does.
+    """
+    if _installed is not None:
+        _installed.logging.exports_to_the_same = exports_to_the_same
 
 
 def _after_fork() -> None:

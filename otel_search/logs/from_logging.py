@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -48,6 +48,7 @@ class LoggingBridge:
         self._original: Any = None
         self._replaced: frozenset[str] = frozenset()
         self._notices: dict[str, tuple[float, int]] = {}
+        self.exports_to_the_same: Callable[[Any], bool] = lambda _: False
 
     def install(self) -> None:
         """Stand in for the console handlers of every logger, now and after any later configuration."""
@@ -81,7 +82,7 @@ class LoggingBridge:
                 if is_console(handler):
                     on_console = True
                     accepted = accepted or (record.levelno >= handler.level and bool(handler.filter(record)))
-                elif record.levelno >= handler.level and not _exports_to_us(handler):
+                elif record.levelno >= handler.level and not self._sends_twice(handler):
                     handler.handle(record)
             if current.parent is None:
                 reaches_root = True
@@ -89,6 +90,13 @@ class LoggingBridge:
         # A logger cut off from the root, without a console handler, was silenced on purpose.
         if (accepted or (reaches_root and not on_console)) and record.name not in self._replaced:
             self._emit(record)
+
+    def _sends_twice(self, handler: logging.Handler) -> bool:
+        """Whether a handler is OpenTelemetry's own and would send each record a second time."""
+        if type(handler).__name__ != "LoggingHandler" or not type(handler).__module__.startswith(_TELEMETRY):
+            return False
+        provider = getattr(handler, "_logger_provider", None)
+        return provider is _logs.get_logger_provider() or self.exports_to_the_same(provider)
 
     def _emit(self, record: logging.LogRecord) -> None:
         exc_info = as_exc_info(record.exc_info)
@@ -153,13 +161,6 @@ def is_standard_stream(stream: Any) -> bool:
         stream is standard or stream is getattr(standard, "buffer", sys)
         for standard in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     )
-
-
-def _exports_to_us(handler: logging.Handler) -> bool:
-    """Whether a handler is OpenTelemetry's own and would send each record a second time."""
-    if type(handler).__name__ != "LoggingHandler" or not type(handler).__module__.startswith(_TELEMETRY):
-        return False
-    return getattr(handler, "_logger_provider", None) is _logs.get_logger_provider()
 
 
 def _event_of(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from otel_search import delivery, lean, logs, settings
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
 from otel_search.telemetry.propagation import give_a_context_always
-from otel_search.telemetry.single_export import keep_single_export
+from otel_search.telemetry.single_export import ExportsToTheSame, keep_single_export
 
 _logger = logging.getLogger("otel_search.telemetry")
 
@@ -48,6 +48,7 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
     if is_ours:
         providers = _providers()
         keep_single_export(**providers)
+        logs.ignore_handlers(ExportsToTheSame(providers["logs"]))
         delivery.watch_process(ours, lambda: identity.renew(providers.values()))
     else:
         delivery.watch_process(ours)
@@ -134,6 +135,6 @@ def _report_what_the_application_has_set() -> None:
     _logger.info(
         "the application has set up telemetry itself: its providers for %s are used as they are, "
         "otel-search adds no exporters%s",
-        " and ".join(theirs),
+        ", ".join(theirs),
         rest,
     )

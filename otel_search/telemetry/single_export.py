@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,31 @@ def keep_single_export(traces: Any, metrics: Any, logs: Any) -> None:
         logging.getLogger(name).addFilter(refusals)
     _guard(traces, "add_span_processor", _processors(traces, "_active_span_processor", "_span_processors"))
     _guard(logs, "add_log_record_processor", _processors(logs, "_multi_log_record_processor", "_log_record_processors"))
+    if hasattr(metrics, "add_metric_reader"):
+        metrics.add_metric_reader = _flushed(metrics, metrics.add_metric_reader)
     _guard(metrics, "add_metric_reader", getattr(metrics, "_metric_readers", ()))
+
+
+class ExportsToTheSame:
+    """Whether another logger provider exports where ours does: it would send each log record once more.
+
+    Args:
+        provider: Our logger provider.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        self._targets = {target_of(processor) for processor in _log_processors(provider)}
+        self._known: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+
+    def __call__(self, provider: Any) -> bool:
+        """Whether all that `provider` exports goes to where ours goes."""
+        known = self._known.get(provider)
+        if known is None:
+            targets = {target_of(processor) for processor in _log_processors(provider)}
+            known = self._known[provider] = bool(targets) and targets <= self._targets - {None}
+            if known:
+                _logger.warning("ignored a LoggingHandler of the application's own: otel-search exports there already")
+        return known
 
 
 class _Refusals(logging.Filter):
@@ -56,6 +81,16 @@ def _guard(provider: Any, method: str, present: Any) -> None:
         setattr(provider, method, _adding_once(add, targets))
 
 
+def _flushed(provider: Any, add: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The SDK flushes only the readers that it began with: let it know those that are added."""
+
+    def add_reader(reader: Any) -> None:
+        add(reader)
+        provider._metric_readers = (*provider._metric_readers, reader)
+
+    return add_reader
+
+
 def _adding_once(add: Callable[[Any], None], targets: set[Target]) -> Callable[[Any], None]:
     def add_component(component: Any) -> None:
         target = target_of(component)
@@ -73,6 +108,10 @@ def _adding_once(add: Callable[[Any], None], targets: set[Target]) -> Callable[[
         add(component)
 
     return add_component
+
+
+def _log_processors(provider: Any) -> tuple[Any, ...]:
+    return _processors(provider, "_multi_log_record_processor", "_log_record_processors")
 
 
 def _processors(provider: Any, multi: str, field: str) -> tuple[Any, ...]:
