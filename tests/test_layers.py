@@ -88,7 +88,7 @@ def test_every_room_stands_on_a_floor() -> None:
 def test_a_room_imports_only_from_below(room: str) -> None:
     for path in modules()[room]:
         for target, _ in own_rooms(path):
-            if target == room or target == "__version__":
+            if target in {room, "__version__"}:
                 continue
             assert target in FLOORS, f"{path.name} imports the door {target}"
             assert FLOORS[target] < FLOORS[room], f"{path.name} ({room}) imports {target}, which is not below it"

@@ -1,32 +1,69 @@
-import logging, structlog, asyncio
-from fastapi import FastAPI, APIRouter, BackgroundTasks, WebSocket, HTTPException
+"""A small service as a user would write it: routers, a mount, failures, streaming, a WebSocket."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import structlog
+from fastapi import APIRouter, FastAPI, HTTPException, WebSocket
 from fastapi.responses import StreamingResponse
+
 log = structlog.get_logger()
-slog = logging.getLogger("app")
+standard_log = logging.getLogger("app")
 app = FastAPI()
-r = APIRouter(prefix="/v1")
-@r.get("/items/{id}")
-async def item(id: str):
-    log.info("item", id=id); slog.info("std item %s", id); return {"id": id}
-@r.get("/sync/{id}")
-def sync(id: str):
-    slog.warning("in thread"); return {"id": id}
-@r.get("/boom")
-async def boom(): raise ValueError("boom token=hunter2 http://x/?token=hunter3")
-@r.get("/503")
-async def s503(): raise HTTPException(503)
-app.include_router(r)
-sub = FastAPI()
-@sub.get("/list/{id}")
-async def lst(id: str): return id
-app.mount("/api/v2", sub)
+router = APIRouter(prefix="/v1")
+mounted = FastAPI()
+
+
+@router.get("/items/{item_id}")
+async def item(item_id: str) -> dict[str, str]:
+    log.info("item", id=item_id)
+    standard_log.info("std item %s", item_id)
+    return {"id": item_id}
+
+
+@router.get("/sync/{item_id}")
+def sync_item(item_id: str) -> dict[str, str]:
+    standard_log.warning("in thread")
+    return {"id": item_id}
+
+
+@router.get("/boom")
+async def boom() -> None:
+    raise ValueError("boom token=hunter2 http://x/?token=hunter3")
+
+
+@router.get("/503")
+async def unavailable() -> None:
+    raise HTTPException(503)
+
+
+@mounted.get("/list/{item_id}")
+async def listed(item_id: str) -> str:
+    return item_id
+
+
+app.include_router(router)
+app.mount("/api/v2", mounted)
+
+
 @app.get("/health")
-async def health(): return "ok"
+async def health() -> str:
+    return "ok"
+
+
 @app.get("/stream")
-async def stream():
-    async def gen():
-        for i in range(3): yield b"x"
-    return StreamingResponse(gen())
+async def stream() -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+
+    return StreamingResponse(chunks())
+
+
 @app.websocket("/ws")
-async def ws(s: WebSocket):
-    await s.accept(); await s.send_text("hi"); await s.close(1000)
+async def websocket(connection: WebSocket) -> None:
+    await connection.accept()
+    await connection.send_text("hi")
+    await connection.close(1000)
