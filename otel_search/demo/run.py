@@ -136,6 +136,7 @@ def _environment(engine_url: str, receiver: Receiver) -> dict[str, str]:
         "ELASTICSEARCH_URL": engine_url,
         "ELASTICSEARCH_NODE_CLASS": engine.NODE_CLASS,
         "OTEL_SERVICE_NAME": SERVICE_NAME,
+        "OTEL_PYTHON_DISTRO": "otel_search",  # another distribution may be installed here, too
         "OTEL_SEARCH_LOG_FORMAT": "json",  # the report reads them
         # The defaults, a minute for metrics and five seconds for spans, are for production.
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
