@@ -21,6 +21,8 @@ _logger = logging.getLogger("otel_search.telemetry")
 
 INSTANCE_ID = "service.instance.id"
 
+_first_process = os.getpid()
+
 
 def instance_id() -> dict[str, str]:
     """The resource attribute that this process needs beside those that the SDK detects."""
@@ -42,6 +44,7 @@ def renew(providers: Iterable[Any]) -> None:
     new = str(uuid.uuid4()) if given is None else _unique(given)
     for provider in providers:
         _rename(provider, new)
+    report()
 
 
 def _given() -> str | None:
@@ -55,9 +58,15 @@ def _is_spawned() -> bool:
 
 
 def _unique(given: str) -> str:
-    unique = f"{given}-{os.getpid()}"
-    _logger.warning("%s=%s is shared by all workers, which need one each: this one is %s", INSTANCE_ID, given, unique)
-    return unique
+    return f"{given}-{os.getpid()}"
+
+
+def report() -> None:
+    """Say that an id of the user's was made unique, once there are logs that carry it."""
+    given = _given()
+    if given is not None and (_is_spawned() or os.getpid() != _first_process):
+        text = "%s=%s is shared by all workers, which need one each: this one is %s"
+        _logger.warning(text, INSTANCE_ID, given, _unique(given))
 
 
 def _rename(provider: Any, instance: str) -> None:

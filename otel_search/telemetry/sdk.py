@@ -49,6 +49,7 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
         providers = _providers()
         keep_single_export(**providers)
         logs.ignore_handlers(ExportsToTheSame(providers["logs"]))
+        identity.report()
         delivery.watch_process(ours, lambda: identity.renew(providers.values()))
     else:
         delivery.watch_process(ours)
