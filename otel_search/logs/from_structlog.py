@@ -22,6 +22,7 @@ from otel_search.logs.from_logging import FROM_STRUCTLOG, is_console, is_standar
 _PRINTERS = (structlog.PrintLogger, structlog.WriteLogger, structlog.BytesLogger)
 # The stdout of the moment when structlog was imported, which is what its loggers write to.
 _STRUCTLOGS_STDOUT = structlog.PrintLogger()._file
+_NAMELESS: tuple[Any, ...] = (structlog.PrintLoggerFactory, structlog.WriteLoggerFactory)
 _RENDERERS = (
     structlog.processors.JSONRenderer,
     structlog.processors.KeyValueRenderer,
@@ -56,6 +57,7 @@ class StructlogBridge:
     def __init__(self, chain: EventChain) -> None:
         self._chain = chain
         self._original: Callable[..., Any] | None = None
+        self._factories: dict[Any, Callable[..., Any]] = {}
 
     def install(self) -> None:
         """Take the events of all bound loggers."""
@@ -72,12 +74,17 @@ class StructlogBridge:
 
         self._original = original
         structlog.BoundLoggerBase._proxy_to_logger = _proxy_to_logger  # type: ignore[method-assign]
+        for factory in _NAMELESS:
+            self._factories[factory] = factory.__call__
+            factory.__call__ = _naming(factory.__call__)
 
     def uninstall(self) -> None:
         """Give the events back to structlog alone."""
         if self._original is not None:
             structlog.BoundLoggerBase._proxy_to_logger = self._original  # type: ignore[method-assign]
             self._original = None
+            for factory, call in self._factories.items():
+                factory.__call__ = call
 
     def _to_logging(
         self, bound: Any, wrapped: logging.Logger, method_name: str, event: str | None, event_kw: dict[str, Any]
@@ -114,6 +121,18 @@ class StructlogBridge:
             return None
         args, kwargs = run.rendered()
         return getattr(wrapped, method_name)(*args, **kwargs)
+
+
+def _naming(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a factory's loggers keep the name that `structlog.get_logger(name)` was called with."""
+
+    def named(self: Any, *args: Any) -> Any:
+        logger = call(self, *args)
+        if args and isinstance(args[0], str):
+            logger.name = args[0]
+        return logger
+
+    return named
 
 
 class _Run:

@@ -66,6 +66,15 @@ def test_structlog_configured_in_any_way_gives_the_same_event_once(chain: Chain,
     )
 
 
+@pytest.mark.parametrize(
+    "factory", [structlog.PrintLoggerFactory, structlog.WriteLoggerFactory, structlog.BytesLoggerFactory]
+)
+def test_a_loggers_name_is_kept_though_structlogs_own_loggers_have_none(chain: Chain, factory: Any) -> None:
+    structlog.configure(logger_factory=factory())
+    structlog.get_logger("shop.search").info("named")
+    assert chain.line()["logger"] == "shop.search"
+
+
 def test_a_logger_cached_before_the_chain_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
     structlog.configure(cache_logger_on_first_use=True)
     early = structlog.get_logger().bind()
