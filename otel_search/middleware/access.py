@@ -33,6 +33,7 @@ class AccessLog:
         self._mode = mode
         self._redactor = redactor
         self._failing_probes: set[str] = set()
+        self._raising_probes: set[str] = set()
 
     def start(self, scope: Scope, state: RequestState) -> None:
         """A request has arrived."""
@@ -50,7 +51,7 @@ class AccessLog:
         """Nobody handled `error`: one event, with its trace, whoever else reports it."""
         if getattr(error, LOGGED, False):
             return
-        if not (state.excluded and scope["path"] in self._failing_probes):
+        if not state.excluded or self._is_news(self._raising_probes, scope["path"]):
             # Without our own frames: the trace begins in the application's stack.
             exc_info = (type(error), error, error.__traceback__ and error.__traceback__.tb_next)
             _emit(logging.ERROR, "unhandled exception", {}, _ERROR_LOGGER, state, exc_info)
@@ -101,19 +102,23 @@ class AccessLog:
             return
         path = scope["path"]
         failing = state.status is None or state.status >= 500
-        if failing == (path in self._failing_probes):
-            return
-        if not failing:
-            self._failing_probes.discard(path)
-        elif len(self._failing_probes) < _MAX_PROBES:
-            self._failing_probes.add(path)
-        else:
+        if not failing and path not in self._failing_probes:
             return
         fields = {**self._fields(scope, state), semconv.HTTP_RESPONSE_STATUS_CODE: state.status}
         if failing:
-            _emit(logging.WARNING, semconv.PROBE_FAILS, fields, _ACCESS_LOGGER, state)
+            if self._is_news(self._failing_probes, path):
+                _emit(logging.WARNING, semconv.PROBE_FAILS, fields, _ACCESS_LOGGER, state)
         else:
+            self._failing_probes.discard(path)
+            self._raising_probes.discard(path)
             _emit(logging.INFO, semconv.PROBE_SUCCEEDS, fields, _ACCESS_LOGGER, state)
+
+    @staticmethod
+    def _is_news(known: set[str], path: str) -> bool:
+        if path in known or len(known) >= _MAX_PROBES:
+            return False
+        known.add(path)
+        return True
 
 
 def redacted_query(scope: Scope, state: RequestState, redactor: Redactor) -> str:
