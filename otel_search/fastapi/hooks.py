@@ -27,6 +27,7 @@ from otel_search.middleware import (
     Scope,
     Send,
     ServerMetrics,
+    propagation,
 )
 from otel_search.redaction import Redactor
 
@@ -114,6 +115,7 @@ class Hooks:
         cls.__call__ = __call__  # type: ignore[method-assign]
         cls.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]
         logs.replace(_SERVERS_ACCESS_LOGS)
+        propagation.hide_rejected_headers()
         threads.install()
         threadpool.install()
 
@@ -126,6 +128,7 @@ class Hooks:
         self._originals = {}
         self._every_app = False
         logs.replace(())
+        propagation.show_rejected_headers()
         threads.uninstall()
         threadpool.uninstall()
 

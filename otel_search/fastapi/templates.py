@@ -12,12 +12,10 @@ from otel_search.middleware import STATE
 def matched_template(scope: Any) -> str | None:
     """The template from the root path and the outermost mount down, or `None`; never an exception."""
     try:
-        template = _match(scope["app"].routes, dict(scope))
+        template = _match(scope["app"].routes, dict(scope)) or None  # a host route has none
     except Exception:
         return None  # a route of the user's own that cannot be asked: routing itself decides what comes of it
-    if not template:
-        template = None  # a host route has none
-    else:
+    if template is not None:
         template = str(scope.get("root_path", "")).rstrip("/") + template
     state = scope.get(STATE)
     if state is not None:
