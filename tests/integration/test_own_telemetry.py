@@ -142,6 +142,8 @@ def test_in_code_in_worker_processes_all_that_is_left_arrives_at_the_end() -> No
             service.get(f"/items/{number}")
         assert service.stop() == 0
         assert_everything_came_once(service.recording, "test-service")
+        bodies = [record.body.split(" [")[0] for record in service.recording.logs]
+        assert bodies.count("Finished server process") == 2
 
 
 def test_two_applications_in_one_process_are_each_instrumented_once() -> None:

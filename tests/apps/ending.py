@@ -1,0 +1,70 @@
+"""An application with an end of its own: a lifespan, and what the variable `OWN` names."""
+
+import asyncio
+import atexit
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import ClassVar
+
+from fastapi import BackgroundTasks, FastAPI
+from opentelemetry import trace
+from uvicorn.workers import UvicornWorker
+
+OWN = os.environ.get("OWN", "").split(",")
+logger = logging.getLogger("app")
+tracer = trace.get_tracer("app")
+
+
+class WithoutLifespan(UvicornWorker):
+    """A gunicorn worker as uvicorn's documentation shows one."""
+
+    CONFIG_KWARGS: ClassVar = {"lifespan": "off"}
+
+
+def own_handler(number: int, _frame: FrameType | None) -> None:
+    logger.warning("own handler")
+    sys.exit(7)
+
+
+if "handler" in OWN:
+    signal.signal(signal.SIGTERM, own_handler)
+if "atexit" in OWN:
+    atexit.register(logger.warning, "own atexit")
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield
+    with tracer.start_as_current_span("closing"):
+        logger.warning("closing")
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/health")
+async def health() -> int:
+    return os.getpid()
+
+
+@app.get("/items/{number}")
+async def item(number: int) -> int:
+    logger.warning("item %d", number)
+    return os.getpid()
+
+
+async def later(number: int) -> None:
+    await asyncio.sleep(0.3)
+    with tracer.start_as_current_span(f"later {number}"):
+        logger.warning("later %d", number)
+
+
+@app.get("/later/{number}")
+async def with_background(number: int, tasks: BackgroundTasks) -> int:
+    tasks.add_task(later, number)
+    return os.getpid()

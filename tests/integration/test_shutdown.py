@@ -1,0 +1,265 @@
+"""However a process ends, what it has recorded leaves, once, and the process ends as it would without us.
+
+Nothing is exported while these services run: all delays are longer than the tests, so what arrives
+was sent at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_search.viewer.receiver import Receiver
+from otel_search.viewer.recording import Recording
+from tests.service import BIN, Service, eventually, serve
+
+AT_THE_END = {
+    "OTEL_BSP_SCHEDULE_DELAY": "600000",
+    "OTEL_BLRP_SCHEDULE_DELAY": "600000",
+    "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+}
+GUNICORN = [str(BIN / "gunicorn"), "ending:app", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
+UVICORN_WORKER = ["--worker-class", "uvicorn.workers.UvicornWorker"]
+REQUESTS = 5
+
+
+@contextmanager
+def served(*arguments: str, env: dict[str, str] | None = None, **kwargs: Any) -> Iterator[Service]:
+    with serve("ending:app", *arguments, env={**AT_THE_END, **(env or {})}, **kwargs) as service:
+        yield service
+
+
+def items(service: Service, count: int = REQUESTS) -> Counter[int]:
+    return Counter(service.get(f"/items/{number}").json() for number in range(count))
+
+
+def by_signals(*numbers: int) -> Callable[[Service], int]:
+    """Send one signal, and the next ones when the server is stopping."""
+
+    def end(service: Service) -> int:
+        items(service)
+        service.get("/later/1")  # keeps the server stopping for a moment
+        service.process.send_signal(numbers[0])
+        for number in numbers[1:]:
+            eventually(lambda: any("Shutting down" in line for line in [*service.lines, *service.error_lines]))
+            service.process.send_signal(number)
+        status = service.process.wait(30)
+        service.stop()
+        return status
+
+    return end
+
+
+def by_limit(service: Service) -> int:
+    items(service, REQUESTS - 1)
+    service.get("/later/1")
+    service.get(f"/items/{REQUESTS - 1}")
+    return service.stop(0)  # no signal
+
+
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+ENDS: dict[str, tuple[list[str], Callable[[Service], int]]] = {
+    "SIGTERM": ([], by_signals(TERM)),
+    "SIGINT": ([], by_signals(INT)),
+    "SIGTERM twice": ([], by_signals(TERM, TERM)),
+    "SIGINT twice": ([], by_signals(INT, INT)),
+    "SIGTERM without lifespan": (["--lifespan", "off"], by_signals(TERM)),
+    # Being asked whether it is ready is a request, too, and there are one at "/later" and those at "/items".
+    "a limit of requests": (["--limit-max-requests", str(REQUESTS + 2)], by_limit),
+}
+
+
+def assert_all_arrived_once(recording: Recording, *, closed: bool, requests: int = REQUESTS, later: int = 1) -> None:
+    """What was recorded in the requests, after them and at the end is there, each once."""
+    paths = Counter(span.attributes["url.path"] for span in recording.spans if span.kind == "SERVER")
+    expected = {f"/items/{number}": 1 for number in range(requests)} | ({"/later/1": 1} if later else {})
+    assert paths == expected
+    access = [record.attributes["url.path"] for record in recording.logs if record.scope == "otel_search.access"]
+    assert Counter(access) == expected
+    own = Counter(record.body for record in recording.logs if record.scope == "app")
+    assert {body: count for body, count in own.items() if body.startswith("item")} == {
+        f"item {number}": 1 for number in range(requests)
+    }
+    assert own["closing"] == Counter(span.name for span in recording.spans)["closing"] == int(closed)
+    assert len({span.span_id for span in recording.spans}) == len(recording.spans)
+    assert sum(point.count for point in recording.latest("http.server.request.duration")) == len(expected)
+
+
+def last_words(recording: Recording, scope: str) -> list[str]:
+    """What was logged, in its order and without process ids."""
+    records = sorted((record for record in recording.logs if record.scope == scope), key=lambda record: record.time)
+    return [record.body.split(" [")[0] for record in records]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_everything_leaves_and_the_process_ends_as_without_us(end: str) -> None:
+    arguments, how = ENDS[end]
+    with ExitStack() as stack:
+        bare = stack.enter_context(served(*arguments, launcher=False))
+        service = stack.enter_context(served(*arguments))
+        assert how(service) == how(bare)
+        forced = end == "SIGINT twice"
+        closed = "without lifespan" not in end and not forced
+        assert_all_arrived_once(service.recording, closed=closed)
+        names = [span.name for span in service.recording.spans]
+        if not forced:  # then uvicorn does not wait for what runs in the background
+            assert names.count("later 1") == 1
+        said = last_words(service.recording, "uvicorn.error")
+        assert "Finished server process" in said if forced else said[-1] == "Finished server process"
+        assert service.error_lines == []
+
+
+def test_an_own_handler_and_own_atexit_work_as_without_us() -> None:
+    own = {"OWN": "handler,atexit"}
+    with served(env=own, launcher=False) as bare, served(env=own) as service:
+        items(service)
+        assert service.stop() == bare.stop() == 7
+        assert_all_arrived_once(service.recording, closed=True, later=0)
+        assert last_words(service.recording, "app")[-3:] == ["closing", "own handler", "own atexit"]
+        assert service.error_lines == []
+
+
+# -- supervised workers -----------------------------------------------------------------------
+
+
+def started(service: Service) -> int:
+    return len(service.events(event="Application startup complete."))
+
+
+@pytest.mark.parametrize("number", [TERM, INT])
+def test_all_workers_of_uvicorn_send_what_they_have(number: int) -> None:
+    with served("--workers", "2", launcher=False) as bare, served("--workers", "2") as service:
+        eventually(lambda: started(service) == 2)
+        items(service)
+        assert service.stop(number) == bare.stop(number)
+        recording = service.recording
+        assert sum(span.kind == "SERVER" for span in recording.spans) == REQUESTS
+        bodies = Counter(record.body.split(" [")[0] for record in recording.logs if record.scope == "uvicorn.error")
+        assert bodies["Finished server process"] == 2
+        assert bodies["Stopping parent process"] == 1
+        assert service.error_lines == []
+
+
+GUNICORNS = {
+    "gunicorn": UVICORN_WORKER,
+    "gunicorn --preload": [*UVICORN_WORKER, "--preload"],
+    "gunicorn without lifespan": ["--worker-class", "ending.WithoutLifespan"],
+}
+
+
+@pytest.mark.parametrize("way", GUNICORNS)
+def test_all_workers_of_gunicorn_send_what_they_have(way: str) -> None:
+    command = [*GUNICORN, *GUNICORNS[way], "--workers", "2"]
+    with served(command=command, launcher=False, ready="/health") as bare, served(command=command) as service:
+        items(service)
+        assert service.stop() == bare.stop()
+        recording = service.recording
+        assert sum(span.kind == "SERVER" for span in recording.spans) == REQUESTS
+        assert sum(point.count for point in recording.latest("http.server.request.duration")) == REQUESTS
+        bodies = Counter(record.body.split(" [")[0] for record in recording.logs)
+        assert bodies["Finished server process"] == 2
+        assert bodies["Shutting down: Master"] == 1
+        assert bodies["closing"] == (0 if "without" in way else 2)
+        assert service.error_lines == []
+
+
+def test_workers_that_gunicorn_recycles_send_what_they_have() -> None:
+    command = [*GUNICORN, *UVICORN_WORKER, "--workers", "1", "--max-requests", "3"]
+    with served(command=command) as service:
+        processes = items(service, 12)
+        assert len(processes) > 2
+        service.stop()
+        assert sum(span.kind == "SERVER" for span in service.recording.spans) == 12
+        assert sum(point.count for point in service.recording.latest("http.server.request.duration")) == 12
+
+
+def test_workers_that_uvicorn_replaces_send_what_they_have() -> None:
+    with served("--workers", "2") as service:
+        eventually(lambda: started(service) == 2)
+        items(service)
+        service.process.send_signal(signal.SIGHUP)
+        service.recording.wait_for(lambda seen: sum(span.kind == "SERVER" for span in seen.spans) == REQUESTS)
+        eventually(lambda: started(service) == 4)
+        items(service)
+        service.stop()
+        assert sum(span.kind == "SERVER" for span in service.recording.spans) == 2 * REQUESTS
+        assert sum(point.count for point in service.recording.latest("http.server.request.duration")) == 2 * REQUESTS
+
+
+@pytest.mark.parametrize("number", [TERM, signal.SIGKILL])
+def test_a_worker_that_dies_is_replaced_and_nothing_of_the_others_is_lost(number: int) -> None:
+    with served("--workers", "2") as service:
+        eventually(lambda: started(service) == 2)
+        before = items(service)
+        victim = next(iter(before))
+        os.kill(victim, number)
+        eventually(lambda: started(service) == 3)
+        after = items(service, 3)
+        assert victim not in after
+        service.stop()
+        lost = before[victim] if number == signal.SIGKILL else 0  # nobody can help that
+        assert sum(span.kind == "SERVER" for span in service.recording.spans) == REQUESTS + 3 - lost
+
+
+def test_a_worker_that_is_reloaded_sends_what_it_has(tmp_path: Path) -> None:
+    watched = tmp_path / "watched.py"
+    watched.write_text("")
+    with served("--reload", "--reload-dir", str(tmp_path)) as service:
+        items(service)
+        watched.write_text("# changed")
+        eventually(lambda: started(service) == 2)
+        assert sum(span.kind == "SERVER" for span in service.recording.spans) == REQUESTS
+        service.stop()
+        assert Counter(record.body for record in service.recording.logs)["closing"] == 2
+
+
+# -- without a server -------------------------------------------------------------------------
+
+PROGRAM = """
+import logging, os, signal, sys, time
+from opentelemetry import trace
+with trace.get_tracer("app").start_as_current_span("work"):
+    logging.getLogger("app").warning("work")
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError('the end')", 1),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", -signal.SIGTERM),
+    ],
+)
+def test_a_program_without_a_server_sends_what_it_has(end: str, status: int) -> None:
+    recording = Recording()
+    with Receiver(recording.add) as receiver:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))
+        }
+        addressed = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_PYTHON_DISTRO": "otel_search"}
+        done = subprocess.run(
+            [BIN / "opentelemetry-instrument", sys.executable, "-c", PROGRAM.format(end=end)],
+            env={**environment, **AT_THE_END, **addressed},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == status
+    assert done.stderr == b""
+    assert [span.name for span in recording.spans] == ["work"]
+    assert [record.body for record in recording.logs if record.scope == "app"] == ["work"]
+    uncaught = [record.attributes["exception.message"] for record in recording.logs if record.scope == "uncaught"]
+    assert uncaught == (["the end"] if "the end" in end else [])
