@@ -86,11 +86,17 @@ NODE_STATE = "search.node.state"
 POOL_NAME = "db.client.connection.pool.name"
 POOL_STATE = "db.client.connection.state"
 SNIFF_EVENT = "search.sniff"
+SNIFF_NODES = "search.sniff.nodes"
 SLOW = "search.slow"
 SUPPRESSED = "search.log.suppressed"
+SUPPRESSED_KIND = "search.log.suppressed.kind"
 
 ELASTICSEARCH_OPERATION = "elasticsearch operation"
 """The log line of an Elasticsearch call; its fields are the attributes of the call's span."""
+OPERATIONS_SUPPRESSED = "elasticsearch operations suppressed"
+"""Says how many such lines were not written, when there were too many of one kind."""
+OTHER = "_other"
+"""Stands for all values of a metric's attribute beyond a bounded number of them."""
 
 # -- exceptions -------------------------------------------------------------------------------
 EXCEPTION_MESSAGE = "exception.message"

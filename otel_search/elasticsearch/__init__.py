@@ -13,7 +13,6 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from otel_search import settings as otel_search_settings
 
 _logger = logging.getLogger("otel_search.elasticsearch")
-_TRANSPORT_LOGGER = "elastic_transport"
 
 FIRST = (8, 0)
 NATIVE = (8, 13)
@@ -41,25 +40,25 @@ class ElasticsearchInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             return
         from otel_search.elasticsearch import contrib
         from otel_search.elasticsearch.hooks import Hooks, hook_native_spans, hook_transports
+        from otel_search.elasticsearch.quiet import quieten
         from otel_search.elasticsearch.telemetry import Telemetry
 
         if contrib.stop():
             _logger.info("otel-search: opentelemetry-instrumentation-elasticsearch is stopped, one call is one span")
         tracer_provider = kwargs.get("tracer_provider")
         settings = kwargs.get("settings") or otel_search_settings.current()
-        telemetry = Telemetry(settings, kwargs.get("meter_provider"))
+        telemetry = Telemetry(settings, kwargs.get("meter_provider"), tracer_provider)
         hooks = Hooks()
-        self._undo.append(hooks.restore)
+        self._undo += [telemetry.close, hooks.restore]
+        hook_transports(hooks, telemetry, client_passes_span=installed >= NATIVE)
         if installed >= NATIVE:
-            hook_transports(hooks)
             hook_native_spans(hooks, telemetry, tracer_provider)
         else:
-            from otel_search.elasticsearch.old_clients import current_call, hook_old_clients
+            from otel_search.elasticsearch.old_clients import hook_old_clients
 
-            hook_transports(hooks, current_call)
             tracer = trace.get_tracer("elasticsearch-api", tracer_provider=tracer_provider)
             hook_old_clients(hooks, telemetry, tracer)
-        self._undo.append(_quieten_the_transport())
+        self._undo.append(quieten())
 
     def _uninstrument(self, **kwargs: Any) -> None:  # noqa: ARG002 (the interface's)
         while self._undo:
@@ -83,23 +82,3 @@ def _outside(tracer_provider: Any) -> None:
         version("elasticsearch"),
         "only the spans of opentelemetry-instrumentation-elasticsearch" if by_contrib else "no spans",
     )
-
-
-def _quieten_the_transport() -> Any:
-    """Keep the transport's line for each call, which holds the whole URL, out of the logs: our span says more.
-
-    Returns:
-        What undoes it.
-    """
-    transport = logging.getLogger(_TRANSPORT_LOGGER)
-    quieted = [logger for logger in (transport, transport.getChild("transport")) if logger.level == logging.NOTSET]
-    if len(quieted) < 2:
-        # The user has set a level: they want to see it, or have seen to it.
-        return lambda: None
-    transport.setLevel(logging.WARNING)
-
-    def undo() -> None:
-        if transport.level == logging.WARNING:
-            transport.setLevel(logging.NOTSET)
-
-    return undo

@@ -1,27 +1,30 @@
-"""One call of an Elasticsearch client, from its request to its end: one span and its metrics."""
+"""One call of an Elasticsearch client, from its request to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from contextvars import ContextVar
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from elastic_transport import HttpHeaders, OpenTelemetrySpan
+from elastic_transport import OpenTelemetrySpan
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer
 
 from otel_search import semconv
 from otel_search.elasticsearch import faults
-from otel_search.elasticsearch.errors import error_type
+from otel_search.elasticsearch.conclusion import conclude
+from otel_search.elasticsearch.helper_span import release
 from otel_search.elasticsearch.paths import endpoint_of
-from otel_search.elasticsearch.request import query_text, templated_url
-from otel_search.elasticsearch.telemetry import Telemetry
+from otel_search.elasticsearch.telemetry import Operation, Telemetry
 
-_ERROR = Status(StatusCode.ERROR)
+CURRENT: ContextVar[Call | None] = ContextVar("otel_search_elasticsearch_call", default=None)
+"""The call that this context is in the middle of."""
 
 
 class SilentCall(OpenTelemetrySpan):
@@ -58,7 +61,36 @@ class Call(OpenTelemetrySpan):
         endpoint: The endpoint's name in the client's API, or `None` if the client does not say.
         parts: The parts of the request's path by name.
         address: Host and port of the node that is likely to be asked, if known.
+        parent: The context of the span above, if it is not the current one.
+
+    Attributes:
+        operation: What is known of this endpoint on this target.
+        context: The context that the call's span is current in.
+        started: When it started, by the performance counter.
+        target: Path and query of the request, as the transport got it.
+        body: The request's body before it was serialized.
+        reply: The decoded body of the reply.
+        status: The final HTTP status.
+        node: Address of the node of the last attempt, as a base URL.
+        retries: Attempts after the first.
+        attempting: Whether an attempt is under way.
     """
+
+    operation: Operation
+    context: Context
+    target: str | None = None
+    body: Any = None
+    reply: Any = None
+    status: int | None = None
+    cluster: str | None = None
+    cluster_node: str | None = None
+    node: tuple[str, int, str] | None = None
+    retries = 0
+    attempting = False
+    recording = False
+    _failed_attempt: tuple[Any, str, float] | None = None
+    _token: Any = None
+    _current: Any = None
 
     def __init__(
         self,
@@ -68,35 +100,40 @@ class Call(OpenTelemetrySpan):
         endpoint: str | None,
         parts: Mapping[str, str],
         address: tuple[str, int] | None,
+        parent: Context | None = None,
     ) -> None:
         self.endpoint_id = endpoint
         self.body_strategy = "omit"
         self.otel_span: Span = INVALID_SPAN
         self.method = method
         self.parts = parts
-        self.status: int | None = None
-        self._telemetry = telemetry
+        self.telemetry = telemetry
+        self.address = address
         self._tracer = tracer
-        self._address = address
-        self._token: Any = None
+        self._parent = parent
 
     def __enter__(self) -> Self:
-        self._start = perf_counter()
+        self.started = perf_counter()
         try:
-            parts = self.parts
-            target = parts.get("index") if parts else None
+            parent = self._parent
+            target = self.parts.get("index")
             if target and "%" in target:
                 target = unquote(target)
-            self._operation = self._telemetry.operation(self.endpoint_id or self.method, target, self._address)
-            self.otel_span = self._tracer.start_span(
-                self._operation.span_name, kind=SpanKind.CLIENT, attributes=self._operation.attributes
+            telemetry = self.telemetry
+            operation = self.operation = telemetry.operation(
+                self.endpoint_id or self.method, target, self.address, self.method
             )
-            self.recording = self.otel_span.is_recording()
-            # HTTP client instrumentations beneath are suppressed in the same step: one call is one span.
-            self._context: Context = otel_context.set_value(
-                _SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, trace.set_span_in_context(self.otel_span)
+            span = self.otel_span = self._tracer.start_span(
+                operation.span_name, parent, SpanKind.CLIENT, operation.attributes
             )
-            self._token = otel_context.attach(self._context)
+            self.recording = span.is_recording()
+            context = trace.set_span_in_context(span, parent)
+            if telemetry.is_alone:
+                # HTTP client instrumentations beneath are suppressed in the same step: one call is one span.
+                context = otel_context.set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, context)
+            self.context = context
+            self._current = CURRENT.set(self)
+            self._token = otel_context.attach(context)
         except Exception:
             self.recording = False
             faults.report("starting a span")
@@ -108,92 +145,108 @@ class Call(OpenTelemetrySpan):
         if self._token is None:
             return
         try:
-            self._finish(error)
+            conclude(self, error, perf_counter() - self.started)
         except Exception:
             faults.report("ending a span")
         finally:
             otel_context.detach(self._token)
             self.otel_span.end()
-
-    def _finish(self, error: BaseException | None) -> None:
-        duration = perf_counter() - self._start
-        attributes = self._operation.metric_attributes.copy()
-        if self.status is not None:
-            attributes[semconv.DB_STATUS_CODE] = str(self.status)
-        failure = None if error is None else error_type(error)
-        if failure is not None:
-            attributes[semconv.ERROR_TYPE] = failure
-            if self.recording:
-                self.otel_span.set_attribute(semconv.ERROR_TYPE, failure)
-                self.otel_span.set_status(_ERROR)
-        self._telemetry.duration.record(duration, attributes, self._context)
+            if self.operation.name == "bulk":
+                release(self.context)
+            # Closed from another context than it was opened in: that context ends with it.
+            with suppress(ValueError):
+                CURRENT.reset(self._current)
 
     # -- what the transport hook tells ---------------------------------------------------------
-    def sends(self, target: str, arguments: dict[str, Any]) -> None:
-        """The request as the transport gets it; `arguments` are the keyword arguments, and may be changed."""
-        try:
-            if self.endpoint_id is None:
+    def sends(self, target: str, body: Any) -> None:
+        """The request as the transport gets it."""
+        self.target = target
+        self.body = body
+        if self.endpoint_id is None:
+            try:
                 self._name_by_path(target)
-            if self.recording and self._telemetry.records_text:
-                text = query_text(self._operation.name, arguments.get("body"), raw=self._telemetry.raw_text)
-                if text is not None:
-                    self.otel_span.set_attribute(semconv.DB_QUERY_TEXT, text)
-        except Exception:
-            faults.report("reading a request")
-        try:
-            if self._telemetry.sends_traceparent:
-                self._send_traceparent(arguments)
-        except Exception:
-            faults.report("adding traceparent")
+            except Exception:
+                faults.report("reading a request")
 
     def _name_by_path(self, target: str) -> None:
         endpoint = endpoint_of(self.method, target)
         self.parts = endpoint.parts
-        self._operation = self._telemetry.operation(endpoint.operation, endpoint.parts.get("index"), self._address)
+        self.operation = self.telemetry.operation(
+            endpoint.operation, endpoint.parts.get("index"), self.address, self.method
+        )
         if self.recording:
-            self.otel_span.update_name(self._operation.span_name)
-            self.otel_span.set_attributes(self._operation.attributes)
+            self.otel_span.update_name(self.operation.span_name)
+            self.otel_span.set_attributes(self.operation.attributes)
 
-    def _send_traceparent(self, arguments: dict[str, Any]) -> None:
-        # The W3C header alone: a foreign tracestate or baggage of some kilobytes must not make
-        # Elasticsearch refuse the call.
-        span = self.otel_span.get_span_context()
-        if not span.is_valid:
-            return
-        given = arguments.get("headers")
-        headers = HttpHeaders(given if isinstance(given, Mapping) else ())
-        if "traceparent" not in headers:
-            headers["traceparent"] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}"
-            arguments["headers"] = headers
+    def receives(self, response: Any) -> None:
+        """The decoded reply, before the client raises for its status."""
+        try:
+            self.reply = response.body
+            self.status = response.meta.status
+        except Exception:
+            faults.report("reading a reply")
+
+    def sniffed(self, response: Any, error: BaseException | None) -> None:
+        """The transport has asked a node for all nodes, on the way of this call."""
+        try:
+            if self.recording and self.otel_span.is_recording():
+                nodes = response.body.get("nodes") if response is not None else None
+                found: dict[str, Any] = {semconv.SNIFF_NODES: len(nodes)} if isinstance(nodes, dict) else {}
+                if error is not None:
+                    found[semconv.ERROR_TYPE] = type(error).__name__
+                self.otel_span.add_event(semconv.SNIFF_EVENT, found)
+        except Exception:
+            faults.report("reading a sniffed reply")
+
+    # -- what the node hook tells --------------------------------------------------------------
+    def attempt_begins(self, node: Any, headers: Any) -> None:
+        """A request goes to `node`; `headers` belong to this call alone and may be added to."""
+        self.attempting = True
+        try:
+            if self._failed_attempt is not None:
+                self._retry(*self._failed_attempt)
+                self._failed_attempt = None
+            elif isinstance(headers, MutableMapping):
+                self.telemetry.correlation.send(headers, self.otel_span.get_span_context())
+            self._asked = node
+        except Exception:
+            faults.report("starting an attempt")
+
+    def attempt_ends(self, reason: str) -> None:
+        """The attempt is over: with a status, or with the name of an exception."""
+        self.attempting = False
+        self._failed_attempt = (self._asked, reason, perf_counter())
+
+    def _retry(self, node: Any, reason: str, ended: float) -> None:
+        """There is a further attempt, so the last one has failed."""
+        self.retries += 1
+        host, port = node.host, node.port
+        known = self.telemetry.nodes(f"{host}:{port}")
+        where = {semconv.SERVER_ADDRESS: host, semconv.SERVER_PORT: port}
+        attributes = {semconv.DB_OPERATION: self.operation.name, semconv.RETRY_REASON: reason}
+        bounded = where if known != semconv.OTHER else {semconv.SERVER_ADDRESS: known}
+        self.telemetry.instruments.retries.add(1, attributes | bounded, self.context)
+        if self.recording:
+            self.otel_span.add_event(
+                semconv.RETRY_EVENT,
+                {
+                    semconv.RETRY_ATTEMPT: self.retries,
+                    semconv.RETRY_REASON: reason,
+                    semconv.RETRY_DELAY: perf_counter() - ended,
+                    **where,
+                },
+            )
 
     # -- the interface of elastic_transport.OpenTelemetrySpan ----------------------------------
-    def set_node_metadata(self, host: str, port: int, base_url: str, target: str, method: str | None = None) -> None:
+    def set_node_metadata(self, host: str, port: int, base_url: str, *_: Any, **__: Any) -> None:
         """The node that the next attempt goes to."""
-        if not self.recording:
-            return
-        try:
-            self.otel_span.set_attributes(
-                {
-                    semconv.HTTP_REQUEST_METHOD: method or self.method,
-                    semconv.SERVER_ADDRESS: host,
-                    semconv.SERVER_PORT: port,
-                    semconv.URL_FULL: templated_url(base_url, target, self.parts),
-                }
-            )
-        except Exception:
-            faults.report("reading a node")
+        self.node = (host, port, base_url)
 
     def set_elastic_cloud_metadata(self, headers: Mapping[str, str]) -> None:
         """Names of cluster and node, where a proxy of Elastic Cloud tells them."""
-        if not self.recording:
-            return
         try:
-            cluster = headers.get("X-Found-Handling-Cluster")
-            if cluster is not None:
-                self.otel_span.set_attribute(semconv.DB_NAMESPACE, cluster)
-            node = headers.get("X-Found-Handling-Instance")
-            if node is not None:
-                self.otel_span.set_attribute(semconv.ELASTICSEARCH_NODE, node)
+            self.cluster = headers.get("X-Found-Handling-Cluster")
+            self.cluster_node = headers.get("X-Found-Handling-Instance")
         except Exception:
             faults.report("reading response headers")
 
@@ -203,14 +256,3 @@ class Call(OpenTelemetrySpan):
     def set_db_response(self, status_code: int) -> None:
         """The final HTTP status."""
         self.status = status_code
-        if self.recording:
-            self.otel_span.set_attribute(semconv.DB_STATUS_CODE, str(status_code))
-
-    def receives(self, response: Any) -> None:
-        """The decoded reply, before the client raises for its status."""
-        try:
-            if self.status is None:
-                # elastic_transport below 8.14 does not tell, nor any version after a last attempt without answer.
-                self.set_db_response(response.meta.status)
-        except Exception:
-            faults.report("reading a reply")

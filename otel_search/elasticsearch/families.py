@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-import threading
 from urllib.parse import unquote
 
-OTHER = "_other"
+from otel_search.elasticsearch.bounded import Bounded
+from otel_search.semconv import OTHER
+
 ALL = "_all"
 
 # Families of one process. Beyond it a new one counts as `_other`: metrics must not grow with the data.
@@ -72,18 +73,8 @@ class Families:
     """The families that this process has seen, bounded in number."""
 
     def __init__(self, limit: int = MAX_FAMILIES) -> None:
-        self._limit = limit
-        self._seen: set[str] = set()
-        self._lock = threading.Lock()
+        self._bounded = Bounded(limit)
 
     def of(self, name: str | None) -> str | None:
         """The family of `name`; `None` for a call without a target."""
-        if not name:
-            return None
-        family = family_of(name)
-        if family not in self._seen:
-            with self._lock:
-                if len(self._seen) >= self._limit:
-                    return OTHER
-                self._seen.add(family)
-        return family
+        return self._bounded(family_of(name)) if name else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from elasticsearch._async.client._base import BaseClient as AsyncBaseClient
@@ -18,18 +17,12 @@ from opentelemetry.trace import Tracer
 
 from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.call import Call
+from otel_search.elasticsearch.helpers import Helpers, address_of, parent_of
 from otel_search.elasticsearch.paths import endpoint_of
 from otel_search.elasticsearch.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from otel_search.elasticsearch.hooks import Hooks
-
-_CALL: ContextVar[Call | None] = ContextVar("otel_search_elasticsearch_call", default=None)
-
-
-def current_call() -> Call | None:
-    """The call of an old client that this context is in the middle of."""
-    return _CALL.get()
 
 
 def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None:
@@ -40,8 +33,15 @@ def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None
             if not is_instrumentation_enabled():
                 return None
             endpoint = endpoint_of(method, path)
-            first = client.transport.node_pool.all()[0]
-            return Call(telemetry, tracer, method, endpoint.operation, endpoint.parts, (first.host, first.port))
+            return Call(
+                telemetry,
+                tracer,
+                method,
+                endpoint.operation,
+                endpoint.parts,
+                address_of(client),
+                parent_of(client),
+            )
         except Exception:
             faults.report("starting a span")
             return None
@@ -53,11 +53,7 @@ def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None
             if call is None:
                 return original(self, method, path, *args, **kwargs)
             with call:
-                token = _CALL.set(call)
-                try:
-                    return original(self, method, path, *args, **kwargs)
-                finally:
-                    _CALL.reset(token)
+                return original(self, method, path, *args, **kwargs)
 
         return perform_request
 
@@ -68,13 +64,10 @@ def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None
             if call is None:
                 return await original(self, method, path, *args, **kwargs)
             with call:
-                token = _CALL.set(call)
-                try:
-                    return await original(self, method, path, *args, **kwargs)
-                finally:
-                    _CALL.reset(token)
+                return await original(self, method, path, *args, **kwargs)
 
         return perform_request
 
     hooks.replace(BaseClient, "perform_request", sync_hook)
     hooks.replace(AsyncBaseClient, "perform_request", async_hook)
+    hooks.also(Helpers(telemetry, lambda _: tracer).restore)

@@ -1,4 +1,4 @@
-"""What an Elasticsearch request says about itself: operation, target, address, query text."""
+"""What a request asks for: the text of its query, without values, and its shape."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from otel_search.query import BODY, LANGUAGE_BODY, MAX_LENGTH, sanitize
-from otel_search.redaction import REDACTED
+from otel_search import semconv
+from otel_search.query import BODY, LANGUAGE_BODY, MAX_LENGTH, Position, query_hash, query_type, sanitize, shape_of
 
-QUERY_BODIES = dict.fromkeys(
+QUERY_BODIES: dict[str, Position] = dict.fromkeys(
     (
         "async_search.submit",
         "count",
@@ -46,83 +46,101 @@ and settings: their bodies are never recorded."""
 # A body that is text already must be parsed first: more than this is not worth it.
 _MAX_PARSED = 256 * 1024
 
-# Parameters that are the caller's choice of behaviour and not data; the values of all others go.
-_PLAIN_PARAMETERS = frozenset(
+_LANGUAGES = {
+    "eql.search": "eql",
+    "esql.async_query": "esql",
+    "esql.query": "esql",
+    "sql.query": "sql",
+    "sql.translate": "sql",
+}
+_TEMPLATES = frozenset({"msearch_template", "render_search_template", "search_application.search", "search_template"})
+_MULTIPLE = frozenset({"fleet.msearch", "msearch"})
+_SHAPED = frozenset(
     {
-        "allow_no_indices",
-        "allow_partial_search_results",
-        "batched_reduce_size",
-        "ccs_minimize_roundtrips",
-        "conflicts",
-        "error_trace",
-        "expand_wildcards",
-        "filter_path",
-        "flat_settings",
-        "format",
-        "from",
-        "human",
-        "ignore_unavailable",
-        "include_type_name",
-        "keep_alive",
-        "keep_on_completion",
-        "level",
-        "local",
-        "master_timeout",
-        "max_concurrent_searches",
-        "max_concurrent_shard_requests",
-        "max_docs",
-        "op_type",
-        "pre_filter_shard_size",
-        "pretty",
-        "realtime",
-        "refresh",
-        "request_cache",
-        "requests_per_second",
-        "rest_total_hits_as_int",
-        "retry_on_conflict",
-        "scroll",
-        "scroll_size",
-        "search_timeout",
-        "search_type",
-        "seq_no_primary_term",
-        "size",
-        "slices",
-        "terminate_after",
-        "timeout",
-        "track_scores",
-        "track_total_hits",
-        "typed_keys",
-        "v",
-        "version_type",
-        "wait_for_active_shards",
-        "wait_for_completion",
-        "wait_for_completion_timeout",
-        "wait_for_no_initializing_shards",
-        "wait_for_no_relocating_shards",
-        "wait_for_nodes",
-        "wait_for_status",
+        "async_search.submit",
+        "count",
+        "delete_by_query",
+        "explain",
+        "fleet.search",
+        "indices.validate_query",
+        "knn_search",
+        "reindex",
+        "rollup.rollup_search",
+        "search",
+        "search_mvt",
+        "update_by_query",
     }
 )
+_MIXED = "mixed"
 
 
-def query_text(endpoint: str, body: Any, *, raw: bool) -> str | None:
-    """The value of `db.query.text`.
+def type_of(endpoint: str, body: Any, parameters: Mapping[str, str]) -> str | None:
+    """The type of the query, as metrics have it.
 
     Args:
         endpoint: The endpoint's name in the client's API.
-        body: The request body as the client hands it to its transport; an iterator is left alone.
-        raw: Whether the user asked for the query as it is.
+        body: The decoded request body.
+        parameters: The parameters of the URL.
 
     Returns:
-        The text, or `None` when the endpoint carries no query or the body cannot be read without side effects.
+        The primary clause, the query language, `template`, `scroll`; `mixed` for searches of different types in
+        one request; `None` for what is no query.
     """
+    if endpoint in _SHAPED:
+        return query_type(_search_in(endpoint, body), parameters)
+    if endpoint in _LANGUAGES:
+        return _LANGUAGES[endpoint]
+    if endpoint in _MULTIPLE:
+        types = {query_type(search, {}) for search in _searches_in(body)}
+        return types.pop() if len(types) == 1 else _MIXED
+    if endpoint in _TEMPLATES:
+        return "template"
+    return "scroll" if endpoint == "scroll" else None
+
+
+def describe(endpoint: str, body: Any, parameters: Mapping[str, str], found: dict[str, Any], *, text: str) -> None:
+    """Add what a request asks for to the attributes in `found`.
+
+    Args:
+        endpoint: The endpoint's name in the client's API.
+        body: The request body, decoded.
+        parameters: The parameters of the URL.
+        found: Attributes under their schema names.
+        text: `sanitized`, `raw` or `off`: the query text that the user wants.
+    """
+    if endpoint in _SHAPED:
+        shape = shape_of(_search_in(endpoint, body), parameters)
+        found[semconv.QUERY_TYPE] = shape.type
+        found[semconv.QUERY_FILTERED] = shape.filtered
+        found[semconv.QUERY_AGGREGATED] = shape.aggregated
+        found[semconv.QUERY_SORTED] = shape.sorted
+        if shape.size is not None:
+            found[semconv.QUERY_SIZE] = shape.size
+        if shape.offset is not None:
+            found[semconv.QUERY_FROM] = shape.offset
+        if shape.paging is not None:
+            found[semconv.QUERY_PAGING] = shape.paging
+    else:
+        kind = type_of(endpoint, body, parameters)
+        if kind is not None:
+            found[semconv.QUERY_TYPE] = kind
     position = QUERY_BODIES.get(endpoint)
-    if position is None or body is None:
-        return None
-    if raw:
-        return _raw(body)
-    body = decoded(body)
-    return None if body is None else sanitize(body, position)[0]
+    if text == "off" or position is None or body is None:
+        return
+    sanitized, depth = sanitize(body, position)
+    if depth:
+        found[semconv.QUERY_DEPTH] = depth
+    found[semconv.QUERY_HASH] = query_hash(sanitized)
+    found[semconv.DB_QUERY_TEXT] = sanitized if text == "sanitized" else raw_text(body)
+
+
+def _search_in(endpoint: str, body: Any) -> Any:
+    return body.get("source") if endpoint == "reindex" and isinstance(body, Mapping) else body
+
+
+def _searches_in(body: Any) -> list[Any]:
+    """The searches of a multi-search: every second line, after its header."""
+    return body[1::2] if isinstance(body, list) else []
 
 
 def decoded(body: Any) -> Any:
@@ -147,40 +165,9 @@ def _lines(body: str | bytes | bytearray) -> list[Any] | None:
         return None
 
 
-def _raw(body: Any) -> str | None:
-    if isinstance(body, bytes | bytearray):
-        text = bytes(body[: 4 * MAX_LENGTH]).decode("utf-8", "replace")
-    elif isinstance(body, str):
-        text = body
-    elif isinstance(body, Mapping | list | tuple):
-        text = json.dumps(
-            body, ensure_ascii=False, default=lambda value: value.to_dict() if hasattr(value, "to_dict") else str(value)
-        )
-    else:
-        return None
+def raw_text(body: Any) -> str:
+    """The query as it is, cut to the same length as a sanitized one."""
+    text = json.dumps(
+        body, ensure_ascii=False, default=lambda value: value.to_dict() if hasattr(value, "to_dict") else str(value)
+    )
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
-
-
-def templated_url(base_url: str, target: str, parts: Mapping[str, str]) -> str:
-    """The value of `url.full`: the address with document ids and the values of parameters left out.
-
-    Args:
-        base_url: Scheme, host, port and prefix of the node.
-        target: Path and query, as the transport sends them.
-        parts: Values of the path's parts by name; all but `index` appear as `{name}`.
-    """
-    path, _, query = target.partition("?")
-    values = {value: name for name, value in parts.items() if name != "index"}
-    if values:
-        path = "/".join(f"{{{values[segment]}}}" if segment in values else segment for segment in path.split("/"))
-    if "@" in base_url:
-        scheme, _, rest = base_url.partition("://")
-        base_url = f"{scheme}://{rest.rpartition('@')[2]}"
-    if not query:
-        return base_url + path
-    return f"{base_url}{path}?" + "&".join(_parameter(pair) for pair in query.split("&"))
-
-
-def _parameter(pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    return pair if name in _PLAIN_PARAMETERS or not equals else f"{name}={REDACTED}"

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
-from opentelemetry import metrics
-
-from otel_search import __version__, semconv
-from otel_search.elasticsearch.families import OTHER, Families
+from otel_search import semconv
+from otel_search.elasticsearch.bounded import Bounded
+from otel_search.elasticsearch.correlation import Correlation
+from otel_search.elasticsearch.families import Families
+from otel_search.elasticsearch.metrics import instruments
+from otel_search.elasticsearch.operation_log import OperationLog
+from otel_search.elasticsearch.pools import Pools
+from otel_search.elasticsearch.reply import SEARCHES
+from otel_search.elasticsearch.request import QUERY_BODIES
 from otel_search.settings import Settings
 
 # Distinct (endpoint, target) pairs that are remembered; beyond it everything is forgotten and learned anew.
 _MAX_KNOWN = 2048
+_MAX_ERROR_TYPES = 200
+_MAX_NODES = 64
+
+_LONG_BY_NATURE = frozenset({"delete_by_query", "reindex", "update_by_query"})
+_READS_AND_WRITES = frozenset(
+    {"create", "delete", "exists", "get", "get_source", "index", "mget", "scroll", "termvectors", "update"}
+)
+_MAY_BE_SLOW = (frozenset(QUERY_BODIES) | _READS_AND_WRITES) - _LONG_BY_NATURE
 
 
-class Operation(NamedTuple):
-    """One endpoint on one target: all that does not change from call to call."""
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One endpoint on one target: all that does not change from call to call.
+
+    Attributes:
+        name: The endpoint's name in the client's API.
+        span_name: The name of its span, of low cardinality.
+        family: The collection family, `None` without a target.
+        attributes: The span's attributes at its creation.
+        metric_attributes: What its metrics have in common.
+        is_search: Whether it counts as a search.
+        slow: From when on it is slow, in seconds; 0 for never.
+        points: Attributes of its metrics, by what they differ in.
+    """
 
     name: str
     span_name: str
     family: str | None
     attributes: dict[str, Any]
     metric_attributes: dict[str, Any]
+    is_search: bool
+    slow: float
+    points: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
 
 class Telemetry:
@@ -30,40 +59,53 @@ class Telemetry:
     Args:
         settings: The effective settings.
         meter_provider: Where the instruments are made; the global provider if `None`.
+        tracer_provider: Knows the name of the service; the global provider if `None`.
     """
 
-    def __init__(self, settings: Settings, meter_provider: Any = None) -> None:
+    def __init__(self, settings: Settings, meter_provider: Any = None, tracer_provider: Any = None) -> None:
         self.settings = settings
         self.families = Families()
-        meter = metrics.get_meter(semconv.SCOPE, __version__, meter_provider)
-        self.duration = semconv.DB_OPERATION_DURATION.on(meter)
-        self.sends_traceparent = settings.elasticsearch_traceparent
-        self.records_text = settings.query_text != "off"
-        self.raw_text = settings.query_text == "raw"
-        self._known: dict[tuple[str, str | None, Any], Operation] = {}
+        self.error_types = Bounded(_MAX_ERROR_TYPES)
+        self.nodes = Bounded(_MAX_NODES)
+        self.instruments = instruments(meter_provider)
+        self.pools = self.instruments.pools = Pools()
+        self.log = OperationLog()
+        self.correlation = Correlation(settings, tracer_provider)
+        self.is_alone = not settings.elasticsearch_http_spans
+        self._known: dict[Any, Operation] = {}
 
-    def operation(self, endpoint: str, target: str | None, address: tuple[str, int] | None) -> Operation:
+    def close(self) -> None:
+        """Observe nothing any more, and say what was not said."""
+        if self.instruments.pools is self.pools:
+            self.instruments.pools = None
+        self.log.settle(at_end=True)
+
+    def operation(
+        self, endpoint: str, target: str | None, address: tuple[str, int] | None, method: str | None
+    ) -> Operation:
         """The operation of `endpoint` on `target`, sent to the node at `address` as far as that is known."""
-        key = (endpoint, target, address)
+        key = (endpoint, target, address, method)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[key] = self._learn(endpoint, target, address)
+            known = self._known[key] = self._learn(endpoint, target, address, method)
         return known
 
-    def _learn(self, endpoint: str, target: str | None, address: tuple[str, int] | None) -> Operation:
+    def _learn(
+        self, endpoint: str, target: str | None, address: tuple[str, int] | None, method: str | None
+    ) -> Operation:
         family = self.families.of(target)
-        attributes: dict[str, Any] = {
-            semconv.DB_SYSTEM: semconv.ELASTICSEARCH,
-            semconv.DB_OPERATION: endpoint,
-        }
-        metric_attributes = dict(attributes)
+        common = {semconv.DB_SYSTEM: semconv.ELASTICSEARCH, semconv.DB_OPERATION: endpoint}
+        attributes: dict[str, Any] = dict(common)
+        metric_attributes: dict[str, Any] = dict(common)
         if target and family:
             attributes[semconv.DB_COLLECTION] = target[:256]
             metric_attributes[semconv.DB_COLLECTION] = family
         if address:
             attributes[semconv.SERVER_ADDRESS], attributes[semconv.SERVER_PORT] = address
-        low_cardinality = family is not None and family != OTHER
-        span_name = f"{endpoint} {family}" if low_cardinality else endpoint
-        return Operation(endpoint, span_name, family, attributes, metric_attributes)
+        if method:
+            attributes[semconv.HTTP_REQUEST_METHOD] = method
+        span_name = endpoint if family is None or family == semconv.OTHER else f"{endpoint} {family}"
+        slow = self.settings.slow_query.of(target) if endpoint in _MAY_BE_SLOW else 0.0
+        return Operation(endpoint, span_name, family, attributes, metric_attributes, endpoint in SEARCHES, slow)

@@ -5,5 +5,17 @@ from __future__ import annotations
 from otel_search.query.grammar import BODY, LANGUAGE_BODY, Position
 from otel_search.query.language import mask_literals
 from otel_search.query.sanitize import MAX_LENGTH, sanitize
+from otel_search.query.shape import Shape, query_hash, query_type, shape_of
 
-__all__ = ["BODY", "LANGUAGE_BODY", "MAX_LENGTH", "Position", "mask_literals", "sanitize"]
+__all__ = [
+    "BODY",
+    "LANGUAGE_BODY",
+    "MAX_LENGTH",
+    "Position",
+    "Shape",
+    "mask_literals",
+    "query_hash",
+    "query_type",
+    "sanitize",
+    "shape_of",
+]

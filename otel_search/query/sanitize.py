@@ -29,7 +29,7 @@ _MAX_KEY = 128
 _PEEK = 16
 
 _FIELD_NAME = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*\-]{0,127}(?:\^[0-9.]{1,6})?")
-_SCALARS = (str, int, float, bool, type(None), bytes)
+_SCALARS = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def sanitize(body: Any, position: Position = BODY, limit: int = MAX_LENGTH) -> tuple[str, int]:
@@ -43,9 +43,113 @@ def sanitize(body: Any, position: Position = BODY, limit: int = MAX_LENGTH) -> t
     Returns:
         Valid JSON of at most `limit` characters, and how deep queries are nested within queries.
     """
+    if type(body) is dict:
+        counts = [limit // 8, 0]
+        try:
+            text = _ordinary(body, position, 0, 0, counts)
+        except _NotOrdinaryError:
+            pass
+        else:
+            if len(text) <= limit:
+                return text, counts[1]
     writer = _Writer(limit)
     writer.write(body, position, 0, 0)
     return "".join(writer.parts), writer.nesting
+
+
+class _NotOrdinaryError(Exception):
+    """The body is too large, too deep or made of something else than plain JSON: it needs the careful way."""
+
+
+def _ordinary(node: dict[Any, Any], position: Position, depth: int, nesting: int, counts: list[int]) -> str:
+    """The quick way for ordinary bodies: no budget of characters, only one of members.
+
+    Args:
+        node: An object of the body.
+        position: What it is by the grammar.
+        depth: How many objects it is in.
+        nesting: How many queries it is in.
+        counts: How many members are still allowed, and the deepest nesting seen.
+    """
+    counts[0] -= len(node)
+    if counts[0] < 0 or depth > _MAX_DEPTH:
+        raise _NotOrdinaryError
+    parts = []
+    if not position:
+        for key, value in node.items():
+            kind = type(value)
+            if type(key) is not str:
+                raise _NotOrdinaryError
+            if kind in _SCALARS:
+                parts.append(_key(key) + (MASK if position is VALUE else _text(value, position)))
+            elif kind is dict:
+                parts.append(_key(key) + _ordinary(value, VALUE, depth + 1, nesting, counts))
+            elif kind is list:
+                parts.append(_key(key) + _ordinary_list(value, VALUE, depth + 1, nesting, counts))
+            else:
+                raise _NotOrdinaryError
+        return f"{{{','.join(parts)}}}"
+    other = position.get("*", VALUE)
+    for key, value in node.items():
+        kind = type(value)
+        if type(key) is not str:
+            raise _NotOrdinaryError
+        beneath = position.get(key, other)
+        if kind in _SCALARS:
+            parts.append(_key(key) + (MASK if beneath is VALUE else _text(value, beneath)))
+            continue
+        inner = nesting
+        if beneath is QUERY:
+            inner += 1
+            counts[1] = max(counts[1], inner)
+        if kind is dict:
+            parts.append(_key(key) + _ordinary(value, beneath, depth + 1, inner, counts))
+        elif kind is list:
+            parts.append(_key(key) + _ordinary_list(value, beneath, depth + 1, inner, counts))
+        else:
+            raise _NotOrdinaryError
+    return f"{{{','.join(parts)}}}"
+
+
+def _ordinary_list(node: list[Any], position: Position, depth: int, nesting: int, counts: list[int]) -> str:
+    if not node:
+        return "[]"
+    named = position is NAME or position is SORT
+    if type(node[0]) in _SCALARS and not named:
+        if all(type(item) in _SCALARS for item in islice(node, _PEEK)):
+            return "[" + MASK + "]"
+        raise _NotOrdinaryError
+    counts[0] -= len(node)
+    if counts[0] < 0:
+        raise _NotOrdinaryError
+    parts = []
+    for item in node:
+        kind = type(item)
+        if kind is dict:
+            parts.append(_ordinary(item, position, depth + 1, nesting, counts))
+        elif kind in _SCALARS:
+            parts.append(_text(item, position))
+        else:
+            raise _NotOrdinaryError
+    return "[" + ",".join(parts) + "]"
+
+
+def _text(value: Any, position: Position) -> str:
+    """A scalar as JSON: a field name where the grammar has one, else the mask."""
+    if type(value) is not str:
+        return MASK
+    if position is NAME or position is SORT:
+        return _name(value)
+    if position is LANGUAGE:
+        if len(value) > MAX_LENGTH:
+            raise _NotOrdinaryError
+        return json.dumps(mask_literals(value), ensure_ascii=False)
+    return MASK
+
+
+@functools.lru_cache(maxsize=2048)
+def _name(text: str) -> str:
+    return f'"{text}"' if _FIELD_NAME.fullmatch(text) else MASK
 
 
 class _Writer:
@@ -81,8 +185,8 @@ class _Writer:
         self.left -= len(text)
 
     def _scalar(self, node: Any, position: Position) -> str:
-        if (position is NAME or position is SORT) and type(node) is str and _FIELD_NAME.fullmatch(node):
-            return f'"{node}"'
+        if (position is NAME or position is SORT) and type(node) is str:
+            return _name(node)
         if position is LANGUAGE and type(node) is str:
             # Twice the budget: masking shortens the text, and what is too long is cut afterwards.
             text = mask_literals(node[: 2 * self.left])

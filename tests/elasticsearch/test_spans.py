@@ -63,6 +63,7 @@ def test_the_samplers_attributes_are_there_when_the_span_starts(
                 "db.collection.name": "products",
                 "server.address": "127.0.0.1",
                 "server.port": server.port,
+                "http.request.method": "POST",
             },
         )
     ]
@@ -205,14 +206,14 @@ def test_credentials_reach_no_telemetry(
 def test_a_fault_of_ours_does_not_reach_the_caller(
     recorded: Recorded, scripted: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from otel_search.elasticsearch import call, faults
+    from otel_search.elasticsearch import conclusion, faults
 
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken on purpose")
 
     monkeypatch.setattr(faults, "_said", set())
-    monkeypatch.setattr(call, "query_text", broken)
-    monkeypatch.setattr(call, "templated_url", broken)
+    monkeypatch.setattr(conclusion, "read", broken)
+    monkeypatch.setattr(conclusion, "describe", broken)
     for _ in range(2):
         assert scripted(lambda client: client.search(index="products", query={"match_all": {}})).body == {}
     assert [span.name for span in recorded.spans] == ["search products"] * 2

@@ -1,0 +1,236 @@
+"""What a finished call leaves: its metrics, its span's attributes and status, and its log line.
+
+The status of the span follows one rule:
+
+1. A call that raised has failed, with Elasticsearch's error type or the exception's name. A missing
+   document (404 without an error, as from `get`) and statuses that the caller ignores are no errors.
+2. A bulk request or multi-search of which every item failed has failed as its items have.
+3. What is partial (a search that timed out or lost shards, a batch with some failed items) is not
+   an error, but has `search.outcome` `partial` or `timeout`; with `OTEL_SEARCH_PARTIAL_IS_ERROR`
+   it is one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import Status, StatusCode
+
+from otel_search import semconv
+from otel_search.elasticsearch import faults
+from otel_search.elasticsearch.errors import CANCELLATIONS, error_type
+from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
+from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
+from otel_search.elasticsearch.reply import read
+from otel_search.elasticsearch.request import decoded, describe, type_of
+from otel_search.elasticsearch.urls import parameters_of, templated_url
+
+if TYPE_CHECKING:
+    from otel_search.elasticsearch.call import Call
+
+_ERROR = Status(StatusCode.ERROR)
+
+
+def conclude(call: Call, error: BaseException | None, duration: float) -> None:
+    """Record a call that has ended.
+
+    Args:
+        call: The call, whose span is still current.
+        error: What it raised.
+        duration: Seconds from its start, retries and waits included.
+    """
+    facts = _facts(call) if error is None else Facts()
+    failure = facts.failed_as if error is None else error_type(error, call.operation.name)
+    if error is not None and call.status == 404 and asks_in_vain(call.operation.name, call.context):
+        failure = None
+    if failure is None and facts.outcome in {PARTIAL, TIMEOUT} and call.telemetry.settings.partial_is_error:
+        failure = (facts.first_failure or f"{facts.outcome}_result").partition(",")[0]
+    outcome = ERROR if error is not None and failure is not None else facts.outcome
+    try:
+        _measure(call, duration, failure, outcome, facts)
+    except Exception:
+        faults.report("recording metrics")
+    level, kind = _level(call, error, duration, failure, facts)
+    logged = call.telemetry.log.wants(level)
+    if call.recording or logged:
+        found = facts.attributes
+        try:
+            _describe(call, found, failure, outcome, facts)
+        except Exception:
+            faults.report("describing a call")
+        if call.recording:
+            call.otel_span.set_attributes(found)
+            if failure is not None:
+                call.otel_span.set_status(_ERROR)
+        if logged:
+            fields = {**call.operation.attributes, **found, semconv.LOG_DURATION: duration}
+            call.telemetry.log.write(level, call.operation.span_name, kind, fields)
+    elif call.telemetry.log.has_suppressed:
+        call.telemetry.log.settle()
+
+
+def _facts(call: Call) -> Facts:
+    # A reply with an ignored error status has nothing to read but its error.
+    if call.status is None or not 200 <= call.status < 300:
+        return Facts()
+    try:
+        return read(call.operation.name, call.reply)
+    except Exception:
+        faults.report("reading a reply")
+        return Facts()
+
+
+def _measure(call: Call, duration: float, failure: str | None, outcome: str | None, facts: Facts) -> None:
+    telemetry, operation = call.telemetry, call.operation
+    instruments, context, points = telemetry.instruments, call.context, operation.points
+    key: Any = (call.status, failure)
+    attributes = points.get(key)
+    if attributes is None:
+        attributes = operation.metric_attributes.copy()
+        if call.status is not None:
+            attributes[semconv.DB_STATUS_CODE] = str(call.status)
+        if failure is not None:
+            attributes[semconv.ERROR_TYPE] = telemetry.error_types(failure)
+        if len(points) < 64:
+            points[key] = attributes
+    instruments.duration.record(duration, attributes, context)
+    if operation.is_search:
+        _measure_searches(call, outcome, facts)
+    if facts.rows is not None:
+        instruments.rows.record(facts.rows, _point(call, None), context)
+        if facts.took is not None:
+            instruments.took.record(facts.took, _point(call, _type(call)), context)
+    if facts.items is not None:
+        _measure_items(call, facts.items)
+
+
+def _point(call: Call, query_type: str | None) -> dict[str, Any]:
+    points = call.operation.points
+    attributes = points.get(query_type)
+    if attributes is None:
+        attributes = call.operation.metric_attributes.copy()
+        del attributes[semconv.DB_SYSTEM]
+        if query_type is not None:
+            attributes[semconv.QUERY_TYPE] = query_type
+        points[query_type] = attributes
+    return attributes
+
+
+def _type(call: Call) -> str | None:
+    return type_of(call.operation.name, _body(call), parameters_of(call.target or ""))
+
+
+def _body(call: Call) -> Any:
+    """The request's body as objects, worked out once."""
+    body = call.body
+    if type(body) is not dict and body is not None:
+        body = call.body = decoded(body)
+    return body
+
+
+def _measure_searches(call: Call, outcome: str | None, facts: Facts) -> None:
+    searches, family = call.telemetry.instruments.searches, call.operation.family
+    if facts.searches is None:
+        if outcome is not None:
+            searches.add(1, _outcome(call, family, outcome), call.context)
+        return
+    targets = _targets(call)
+    counted: dict[tuple[str | None, str], int] = {}
+    for number, one in enumerate(facts.searches):
+        target = targets[number] if number < len(targets) else None
+        key = (call.telemetry.families.of(target) or family, one)
+        counted[key] = counted.get(key, 0) + 1
+    for (collection, one), count in counted.items():
+        searches.add(count, _outcome(call, collection, one), call.context)
+
+
+def _outcome(call: Call, family: str | None, outcome: str) -> dict[str, Any]:
+    key = ("outcome", family, outcome)
+    points = call.operation.points
+    attributes = points.get(key)
+    if attributes is None:
+        attributes = {semconv.OUTCOME: outcome}
+        if family is not None:
+            attributes[semconv.DB_COLLECTION] = family
+        if len(points) < 64:
+            points[key] = attributes
+    return attributes
+
+
+def _targets(call: Call) -> list[str | None]:
+    """The targets in the headers of a multi-search."""
+    body = _body(call)
+    headers = body[::2] if isinstance(body, list) else []
+    targets = [header.get("index") if isinstance(header, dict) else None for header in headers]
+    return [",".join(map(str, target)) if isinstance(target, list) else target for target in targets]
+
+
+def _measure_items(call: Call, items: dict[tuple[str, str, str], int]) -> None:
+    helper = current_helper(call.context)
+    if helper is not None:
+        failed: dict[str, int] = {}
+        for (_, _, outcome), count in items.items():
+            failed[outcome] = failed.get(outcome, 0) + count
+        helper.count_reply(failed.pop("ok", 0), failed)
+    counted: dict[tuple[str | None, str, str], int] = {}
+    telemetry = call.telemetry
+    for (index, action, outcome), count in items.items():
+        key = (telemetry.families.of(index), action, outcome if outcome == "ok" else telemetry.error_types(outcome))
+        counted[key] = counted.get(key, 0) + count
+    for (family, action, outcome), count in counted.items():
+        attributes = {semconv.BULK_ACTION: action, semconv.OUTCOME: outcome}
+        if family is not None:
+            attributes[semconv.DB_COLLECTION] = family
+        telemetry.instruments.bulk_items.add(count, attributes, call.context)
+
+
+def _level(
+    call: Call, error: BaseException | None, duration: float, failure: str | None, facts: Facts
+) -> tuple[int, str]:
+    """The level of the call's log line, and what is wrong with it."""
+    if error is not None and failure is not None:
+        return (logging.WARNING if isinstance(error, CANCELLATIONS) else logging.ERROR), failure
+    if facts.failed_as is not None:
+        return logging.ERROR, facts.failed_as
+    if facts.outcome in {PARTIAL, TIMEOUT}:
+        return logging.WARNING, facts.outcome or PARTIAL
+    slow = call.operation.slow
+    if slow and duration > slow:
+        facts.attributes[semconv.SLOW] = True
+        return logging.WARNING, semconv.SLOW
+    if call.retries:
+        return logging.WARNING, semconv.RETRIES_MADE
+    return logging.DEBUG, ""
+
+
+def _describe(call: Call, found: dict[str, Any], failure: str | None, outcome: str | None, facts: Facts) -> None:
+    operation = call.operation
+    if call.status is not None:
+        found[semconv.DB_STATUS_CODE] = str(call.status)
+    if failure is not None:
+        found[semconv.ERROR_TYPE] = failure
+    if outcome is not None:
+        found[semconv.OUTCOME] = outcome
+    if facts.rows is not None:
+        found[semconv.DB_RETURNED_ROWS] = facts.rows
+    if facts.batch is not None:
+        found[semconv.DB_BATCH_SIZE] = facts.batch
+    if facts.first_failure is not None:
+        found[semconv.FIRST_FAILURE] = facts.first_failure
+    if call.retries:
+        found[semconv.RETRIES_MADE] = call.retries
+    if call.cluster is not None:
+        found[semconv.DB_NAMESPACE] = call.cluster
+    if call.cluster_node is not None:
+        found[semconv.ELASTICSEARCH_NODE] = call.cluster_node
+    target = call.target or ""
+    if call.node is not None:
+        host, port, base_url = call.node
+        if (host, port) != call.address:
+            found[semconv.SERVER_ADDRESS], found[semconv.SERVER_PORT] = host, port
+        found[semconv.URL_FULL] = templated_url(base_url, target, call.parts)
+    describe(operation.name, _body(call), parameters_of(target), found, text=call.telemetry.settings.query_text)
+    query_type = found.get(semconv.QUERY_TYPE)
+    if query_type is not None:
+        found[semconv.DB_QUERY_SUMMARY] = f"{operation.span_name} {query_type}"
