@@ -120,7 +120,7 @@ class Redactor:
         return self._known(name, in_url) if len(name) <= 128 else self._decide(name, in_url)
 
     def _decide(self, name: str, in_url: bool) -> bool:
-        normal = _normal(_decoded(name) if in_url and "%" in name else name)
+        normal = _normal(_decoded(name) if "%" in name else name)
         return normal in (self._in_urls if in_url else self._in_fields) or normal.endswith(_SECRET_ENDINGS)
 
     def query_string(self, query: str) -> str:
@@ -149,13 +149,17 @@ class Redactor:
         return part
 
     def _holds_secret(self, value: str) -> bool:
-        plain = _decoded(value.replace("+", " "))
-        return self.text(f"?{plain}") != f"?{plain}"
+        plain = f"?{_decoded(value.replace('+', ' '))}"
+        # Encoded once more inside: not followed, or a hostile text would lead us on without end.
+        return self._text(plain, look_inside=False) != plain
 
     def text(self, text: str) -> str:
         """A message, URL or traceback with secrets in URLs, headers and `key: value` pairs replaced."""
+        return self._text(text, look_inside=True)
+
+    def _text(self, text: str, *, look_inside: bool) -> str:
         if "=" in text:
-            text = _PAIR.sub(self._hide_pair, text)
+            text = self._pairs(text, look_inside)
         if ":" in text or "'" in text or '"' in text:
             if "@" in text:
                 text = _USER_INFO.sub(rf"\1{REDACTED}@", text)
@@ -170,19 +174,33 @@ class Redactor:
             text = _JSON_WEB_TOKEN.sub(REDACTED, text)
         return text
 
-    def _hide_pair(self, match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        before = match.string[match.start() - 1 : match.start()]
-        if not self._is_secret(name, before in ("?", "&", "#")):
-            return match[0]
-        quote = value[0] if value[0] in "\"'" else ""
-        return f"{name}={quote}{REDACTED}{quote}"
+    def _pairs(self, text: str, look_inside: bool) -> str:
+        parts: list[str] = []
+        done = position = 0
+        look_inside = look_inside and "%" in text
+        while match := _NAME_OF_PAIR.search(text, position):
+            name, position = match[1], match.end()
+            in_url = text[match.start() - 1 : match.start()] in ("?", "&", "#")
+            if self._is_secret(name, in_url):
+                value = _VALUE.match(text, position)
+            else:
+                # What is not a secret may hold one: in plain text that is the next pair's business.
+                value = _ENCODED.match(text, position) if look_inside and in_url else None
+                if value is not None and not (_SUSPECT.search(value[0]) and self._holds_secret(value[0])):
+                    value = None
+            if value is not None:
+                quote = value[0][0] if value[0][0] in "\"'" else ""
+                parts += text[done:position], quote, REDACTED, quote
+                done = position = value.end()
+        return "".join([*parts, text[done:]]) if parts else text
 
 
-# Names may be percent-encoded: take every `name=value`, decide by the decoded name. Possessive, and
+# Names may be percent-encoded: take every `name=`, decide by the decoded name. Possessive, and
 # only from the beginning of a name, so that the time is linear in the length of a hostile text.
 _NAME = r"A-Za-z0-9_.%\[\]-"
-_PAIR = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)=(?!["']?\[redacted\])("[^"\r\n]*"|'[^'\r\n]*'|[^&;#\s"'<>,)}}]+)""")
+_NAME_OF_PAIR = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)=(?!["']?\[redacted\])""")
+_VALUE = re.compile(r""""[^"\r\n]*"|'[^'\r\n]*'|[^&;#\s"'<>,)}]+""")
+_ENCODED = re.compile(r"""[^?&;#\s"'<>,)}%]*%[^?&;#\s"'<>,)}]+""")
 _SEPARATOR = re.compile("([&;#])")
 # What a harmless query has not: encoded pairs, URLs, user info, quotes, an authentication scheme, a JSON Web Token.
 _SUSPECT = re.compile(

@@ -48,6 +48,10 @@ def test_root_paths_do_not_hide_probes(of_app: str, of_server: str, path: str, e
     assert Excluded((), of_app)(scope(path, root_path=of_server), {}) is excluded
 
 
+def test_a_websocket_is_no_probe() -> None:
+    assert not Excluded(())(scope("/live") | {"type": "websocket"}, {})
+
+
 def test_patterns_are_searched_in_the_url_with_its_host_and_without_its_query() -> None:
     excluded = Excluded((re.compile(r"^https://shop\.example/a$"),))
     request = scope("/a", scheme="https", query_string=b"b")

@@ -102,6 +102,10 @@ def test_a_query_string_without_secrets_stays_as_it_is(query: str) -> None:
             f"GET http://shop.example/?q=1&token={MARKER} failed",
             f"GET http://shop.example/?q=1&token={REDACTED} failed",
         ),
+        (f"GET /?next=https://a/?token={MARKER}&b=1 failed", f"GET /?next=https://a/?token={REDACTED}&b=1 failed"),
+        (f"GET /?next=%2Fa%3Ftoken%3D{MARKER}&b=1 failed", f"GET /?next={REDACTED}&b=1 failed"),
+        (f"GET /?h=Bearer%20{MARKER} failed", f"GET /?h={REDACTED} failed"),
+        (f"GET /?%2574oken={MARKER} failed", f"GET /?%2574oken={REDACTED} failed"),
         (f"Login(user='bob', password='{MARKER} x')", f"Login(user='bob', password='{REDACTED}')"),
         (f'password="{MARKER}"', f'password="{REDACTED}"'),
         (f'{{"user": "bob", "password": "{MARKER}"}}', f'{{"user": "bob", "password": "{REDACTED}"}}'),
@@ -139,7 +143,7 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
 
 
 _PIECES = st.sampled_from(
-    ["token", "password", "code", "=", "&", "?", "#", ";", ":", " ", "'", '"', "\\", "%3D", "%", "(b'", "@", "x://",
+    ["token", "password", "code", "=", "%2574oken", "%253D", "Bearer%20", "&", "?", "#", ";", ":", " ", "'", '"', "\\", "%3D", "%", "(b'", "@", "x://",
      "Bearer ", "Basic ", "eyJabcdefgh.", "[redacted]", "[", "]", ",", "\n", "M4rk3r", "Cookie: ", "{", "}"]
 )  # fmt: skip
 
@@ -151,6 +155,33 @@ def test_redacting_twice_changes_nothing(text: str) -> None:
     assert redactor.text(once) == once
     query = redactor.query_string(text)
     assert redactor.query_string(query) == query
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a=",
+        "?x=%25%25",
+        "x=?",
+        "&a=%3D",
+        "%25",
+        'token="',
+        "'token': '",
+        "x://a@",
+        "(b'",
+        "_-",
+        "a.eyJ",
+        "?a='%",
+        "Bearer ",
+    ],
+)
+def test_the_time_does_not_explode_with_the_length(piece: str) -> None:
+    # With one quadratic step each of these would take minutes.
+    hostile = piece * (100_000 // len(piece))
+    for ending in ("", "=%", "\"'"):
+        assert redactor.query_string(hostile + ending) is not None
+        assert redactor.text(hostile + ending) is not None
 
 
 def test_names_that_callers_choose_do_not_fill_the_memory() -> None:

@@ -39,7 +39,7 @@ class Excluded:
         path: str = scope["path"]
         root_path = self._root_path or scope.get("root_path", "")
         inner = _below(path, root_path) if root_path else path
-        if (inner[:-1] if inner[-1:] == "/" else inner) in _PROBES:
+        if (inner[:-1] if inner[-1:] == "/" else inner) in _PROBES and scope["type"] == "http":
             return True
         if not self._patterns:
             return False

@@ -11,6 +11,8 @@ from opentelemetry.sdk.resources import Resource
 
 import otel_search
 from otel_search import delivery, lean, logs, settings
+from otel_search.delivery.secrets import without_secrets
+from otel_search.redaction import Redactor
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
 from otel_search.telemetry.propagation import give_a_context_always
@@ -59,6 +61,7 @@ def _configure(effective: Settings, instance: dict[str, str], configurator_argum
     if effective.hot_path == "lean":
         lean.install()
         delivery.encode_faster()
+    redactor = Redactor(effective.redact_keys)
     # A credential provider of the user's own brings its own session.
     exporter_arguments = {} if settings.is_any_set("CREDENTIAL_PROVIDER") else delivery.exporter_arguments()
     try:
@@ -69,7 +72,7 @@ def _configure(effective: Settings, instance: dict[str, str], configurator_argum
                 **instance,
             },
             exporter_args_map=exporter_arguments,
-            export_span_processor=delivery.span_batches,
+            export_span_processor=lambda exporter, *_, **__: delivery.span_batches(without_secrets(exporter, redactor)),
             export_log_record_processor=delivery.log_batches,
             **configurator_arguments,
         )

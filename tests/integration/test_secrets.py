@@ -1,0 +1,145 @@
+"""Secrets that a request carries: nowhere in spans, metrics, exemplars, log records and lines."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from otel_search.redaction import REDACTED
+from tests import seen
+from tests.service import Service, eventually, serve
+
+NAMES = [
+    "token", "api_key", "access_token", "code", "sig", "password",
+    "TOKEN", "Api-Key", "accessToken", "X-Amz-Signature", "%74oken", "pass%77ord", "%2574oken", "user%5Bpassword%5D",
+    "customer-pin", "CustomerPin",
+]  # fmt: skip
+_numbers = itertools.count()
+_issued: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def forget_earlier_markers() -> None:
+    _issued.clear()
+
+
+def marker() -> str:
+    """A secret that no other request has, so that a leak names the place it came from."""
+    _issued.append(f"M4rk3r{next(_numbers):04d}x")
+    return _issued[-1]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serve("careless:app", env={"OTEL_SEARCH_REDACT_KEYS": "Customer-PIN, shop.ticket"}) as running:
+        yield running
+
+
+def everything(service: Service) -> str:
+    recording = service.recording
+    return "\n".join(
+        [service.output(), *map(repr, recording.spans), *map(repr, recording.logs), *map(repr, recording.metrics)]
+    )
+
+
+def assert_no_marker(service: Service) -> None:
+    leaks = re.findall(f".{{0,80}}(?:{'|'.join(_issued)}).{{0,20}}", everything(service))
+    assert leaks == []
+
+
+def wait_for_all_of(service: Service, response: httpx.Response) -> None:
+    span = seen.server_span(service, response)
+    eventually(lambda: seen.records(service, trace_id=span.trace_id, body="request completed"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_secret_in_the_query_string_keeps_its_name_alone(service: Service, name: str) -> None:
+    response = service.get(f"/search?q=lamp&{name}={marker()}&{name}={marker()}&page=2")
+    wait_for_all_of(service, response)
+    redacted = f"q=lamp&{name}={REDACTED}&{name}={REDACTED}&page=2"
+    assert seen.server_span(service, response).attributes["url.query"] == redacted
+    assert seen.access_line(service, response)["url.query"] == redacted
+    assert_no_marker(service)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "next=https%3A%2F%2Fshop.example%2Fcallback%3Fcode%3D{}",
+        "next=https://user:{}@shop.example/",
+        "state=1%23access_token%3D{}",
+        "a=1;token={}",
+        "header=Bearer%20{}",
+        "filter=%7B%22password%22%3A%22{}%22%7D",
+        "shop_ticket={}",
+    ],
+)
+def test_nested_secrets(service: Service, query: str) -> None:
+    wait_for_all_of(service, service.get("/search?" + query.format(marker())))
+    assert_no_marker(service)
+
+
+@pytest.mark.parametrize("path", ["/boom", "/chained", "/by-hand", "/background"])
+def test_exceptions_that_name_the_url(service: Service, path: str) -> None:
+    response = service.get(f"{path}?q=1&token={marker()}&api_key={marker()}&customer-pin={marker()}")
+    wait_for_all_of(service, response)
+    traces = service.recording.trace(response.headers["x-trace-id"])
+    if path != "/background":
+        exceptions = [event for span in traces for event in span.events if event.name == "exception"]
+        assert exceptions
+        if path != "/chained":
+            assert f"token={REDACTED}" in exceptions[0].attributes["exception.message"]
+        assert f"token={REDACTED}" in exceptions[0].attributes["exception.stacktrace"]
+    eventually(
+        lambda: any(
+            f"token={REDACTED}" in record.attributes.get("exception.stacktrace", "")
+            for record in seen.records(service, trace_id=response.headers["x-trace-id"])
+        )
+    )
+    assert_no_marker(service)
+
+
+def test_credentials_in_headers(service: Service) -> None:
+    response = service.get(
+        "/search",
+        headers={
+            "Authorization": f"Bearer {marker()}",
+            "Proxy-Authorization": f"Basic {marker()}",
+            "Cookie": f"session={marker()}; other={marker()}",
+            "X-API-Key": marker(),
+            "X-Auth-Token": marker(),
+            "Referer": f"https://shop.example/?token={marker()}",
+        },
+    )
+    wait_for_all_of(service, response)
+    assert "M4rk3r" in response.headers["set-cookie"]
+    assert_no_marker(service)
+
+
+def test_a_form_with_a_password(service: Service) -> None:
+    response = httpx.post(service.url + "/login", data={"user": "lamp-buyer", "password": marker(), "token": marker()})
+    assert response.status_code == 500
+    wait_for_all_of(service, response)
+    eventually(lambda: seen.records(service, trace_id=response.headers["x-trace-id"], body="unhandled exception"))
+    assert "lamp-buyer" in everything(service)
+    assert_no_marker(service)
+
+
+def test_the_handshake_of_a_websocket(service: Service) -> None:
+    with connect(f"ws://127.0.0.1:{service.port}/live?q=1&token={marker()}"):
+        pass
+    (line,) = eventually(lambda: service.events(**{"event": "websocket completed", "url.path": "/live"}))
+    assert line["url.query"] == f"q=1&token={REDACTED}"
+    assert seen.server_span_of(service, line["trace_id"]).attributes["url.query"] == f"q=1&token={REDACTED}"
+    assert_no_marker(service)
+
+
+def test_metrics_and_exemplars(service: Service) -> None:
+    service.get(f"/search?token={marker()}")
+    eventually(lambda: any(point.exemplars for point in service.recording.metrics if point.name == seen.DURATION))
+    assert_no_marker(service)
