@@ -1,7 +1,7 @@
 """otel-search: the OpenTelemetry distribution for Python search services.
 
 Start a service with `opentelemetry-instrument uvicorn app:app` and nothing in it has to change.
-For those who want code there is `instrument(app)`.
+For those who want code there are `instrument(app)` and `@operation("product_search")`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_search.fastapi import instrument, uninstrument
+    from otel_search.operations import operation
 
 __version__ = "0.1.0"
 
 # Loaded at first use: the launcher imports this package before the application's own imports,
 # and a name that is not used must not cost its libraries.
-_DOORS = {"instrument": "otel_search.fastapi", "uninstrument": "otel_search.fastapi"}
+_DOORS = {
+    "instrument": "otel_search.fastapi",
+    "operation": "otel_search.operations",
+    "uninstrument": "otel_search.fastapi",
+}
 
-__all__ = ["__version__", "instrument", "uninstrument"]
+__all__ = ["__version__", "instrument", "operation", "uninstrument"]
 
 
 def __getattr__(name: str) -> Any:

@@ -98,6 +98,13 @@ OPERATIONS_SUPPRESSED = "elasticsearch operations suppressed"
 OTHER = "_other"
 """Stands for all values of a metric's attribute beyond a bounded number of them."""
 
+# -- attributes of a business operation -------------------------------------------------------
+OPERATION_NAME = "search.operation.name"
+OPERATION_OUTCOME = "search.operation.outcome"
+
+OPERATION_STARTED = "operation started"
+OPERATION_COMPLETED = "operation completed"
+
 # -- exceptions -------------------------------------------------------------------------------
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
@@ -257,6 +264,14 @@ NODES = Metric(
     "Nodes of the Elasticsearch clients' node pools.",
     (NODE_STATE,),
 )
+OPERATION_DURATION = Metric(
+    "search.operation.duration",
+    "histogram",
+    "s",
+    "Duration of business operations.",
+    (OPERATION_NAME, ERROR_TYPE),
+    DURATION_BUCKETS,
+)
 TELEMETRY_DROPPED = Metric(
     "search.telemetry.dropped",
     "counter",
@@ -276,5 +291,6 @@ METRICS = (
     BULK_ITEMS,
     RETRIES,
     NODES,
+    OPERATION_DURATION,
     TELEMETRY_DROPPED,
 )

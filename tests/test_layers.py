@@ -27,6 +27,8 @@ FLOORS = {
     "lean": 1,
     "metrics": 1,
     "elasticsearch": 1,
+    # above the logs: a business operation ends with a line
+    "operations": 2,
     # hall
     "telemetry": 3,
     "middleware": 3,
