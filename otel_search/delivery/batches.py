@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -61,6 +62,9 @@ def counted(exporter: Any, signal: str, size: Callable[[Any], int] = len) -> Any
     """
     export = exporter.export
     last_words.listen()
+    client: Any = getattr(exporter, "_client", None)
+    if hasattr(client, "export"):
+        client.export = _remembered(client.export)
 
     def counting(batch: Any, *args: Any, **kwargs: Any) -> Any:
         count = size(batch)
@@ -68,8 +72,9 @@ def counted(exporter: Any, signal: str, size: Callable[[Any], int] = len) -> Any
         result, cause = None, ""
         with last_words:
             try:
+                _outcome.text = ""
                 result = export(batch, *args, **kwargs)
-                cause = last_words.heard()
+                cause = _outcome.text or last_words.heard()
             except Exception as error:
                 cause = f"{type(error).__name__}: {error}"
                 raise
@@ -85,6 +90,22 @@ def counted(exporter: Any, signal: str, size: Callable[[Any], int] = len) -> Any
     exporter.export = counting
     renew_after_fork(exporter)
     return exporter
+
+
+_outcome = threading.local()
+
+
+def _remembered(post: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Keep what came of the last attempt to post a batch, which the exporter itself tells nobody."""
+
+    def posting(data: bytes) -> Any:
+        outcome = post(data)
+        status = getattr(outcome, "status_code", None)
+        error = getattr(outcome, "error", None)
+        _outcome.text = str(error or "") if status is None else f"status {status} {outcome.reason or ''}".strip()
+        return outcome
+
+    return posting
 
 
 def data_points(batch: Any) -> int:
