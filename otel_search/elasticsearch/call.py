@@ -27,6 +27,18 @@ CURRENT: ContextVar[Call | None] = ContextVar("otel_search_elasticsearch_call", 
 """The call that this context is in the middle of."""
 
 
+# The part of the path that names the collection, where it is not `index`.
+_COLLECTION_PARTS: dict[str | None, str] = {
+    "indices.create_data_stream": "name",
+    "indices.data_streams_stats": "name",
+    "indices.delete_data_stream": "name",
+    "indices.get_data_stream": "name",
+    "indices.migrate_to_data_stream": "name",
+    "indices.promote_data_stream": "name",
+    "indices.rollover": "alias",
+}
+
+
 class SilentCall(OpenTelemetrySpan):
     """A call without telemetry: switched off by the user, or part of a suppressed request.
 
@@ -116,7 +128,7 @@ class Call(OpenTelemetrySpan):
         self.started = perf_counter()
         try:
             parent = self._parent
-            target = self.parts.get("index")
+            target = self.parts.get("index") or self.parts.get(_COLLECTION_PARTS.get(self.endpoint_id, ""))
             if target and "%" in target:
                 target = unquote(target)
             telemetry = self.telemetry

@@ -65,6 +65,7 @@ _PLAIN_PARAMETERS = frozenset(
     }
 )
 
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.,*-]{0,64}")
 _NAME = re.compile(r"[a-z_.]{1,64}")
 
 
@@ -89,8 +90,8 @@ def templated_url(base_url: str, target: str, parts: Mapping[str, str]) -> str:
 
 
 def _parameter(pair: str) -> str:
-    name = pair.partition("=")[0]
-    if name in _PLAIN_PARAMETERS:
+    name, _, value = pair.partition("=")
+    if name in _PLAIN_PARAMETERS and _PLAIN_VALUE.fullmatch(value):
         return pair
     return f"{name}={REDACTED}" if _NAME.fullmatch(name) else REDACTED
 

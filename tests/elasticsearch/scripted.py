@@ -41,6 +41,9 @@ class ScriptedServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Headers and body in one packet: the kernel would hold the second one back.
+            wbufsize = -1
+            disable_nagle_algorithm = True
 
             def do(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
