@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
+import wrapt
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro, DefaultDistro
 
@@ -26,6 +28,9 @@ _LAUNCHER = "opentelemetry.instrumentation.auto_instrumentation._load"
 # Upstream's instrumentors whose work ours do; they decide when upstream's have to do it.
 _REPLACED = {"fastapi": "otel_search_fastapi", "elasticsearch": "otel_search_elasticsearch"}
 _OURS = frozenset({*_REPLACED, "structlog", "logging"})
+
+# What ours instrument. They wait for it: a process that does not use a library does not pay for it.
+_LIBRARIES = {"otel_search_fastapi": "fastapi", "otel_search_elasticsearch": "elasticsearch"}
 
 
 class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
@@ -48,17 +53,22 @@ class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
         name = entry_point.name
         if settings.current().sdk_disabled or name in _OURS or _is_disabled(name):
             return
-        try:
-            if name == "system_metrics":
-                from otel_search.metrics import instrument_system
+        if name in _LIBRARIES:
+            load = super().load_instrumentor
+            wrapt.register_post_import_hook(
+                lambda _: _carefully(name, lambda: load(entry_point, **kwargs)), _LIBRARIES[name]
+            )
+        elif name == "system_metrics":
+            from otel_search.metrics import instrument_system
 
-                instrument_system()
-            else:
+            _carefully(name, instrument_system)
+        else:
+            try:
                 super().load_instrumentor(entry_point, **kwargs)
-        except (ModuleNotFoundError, DependencyConflictError):
-            raise  # the launcher's own business: a library that is not installed, or not in that version
-        except Exception as error:
-            _logger.error("instrumentor %s failed and is left out: %s: %s", name, type(error).__name__, error)
+            except (ModuleNotFoundError, DependencyConflictError):
+                raise  # the launcher's own business: a library that is not installed, or not in that version
+            except Exception as error:
+                _report(name, error)
 
 
 class OtelSearchConfigurator:
@@ -71,6 +81,17 @@ class OtelSearchConfigurator:
             **kwargs: What the launcher tells a configurator.
         """
         telemetry.set_up(**kwargs)
+
+
+def _carefully(name: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        _report(name, error)
+
+
+def _report(name: str, error: Exception) -> None:
+    _logger.error("instrumentor %s failed and is left out: %s: %s", name, type(error).__name__, error)
 
 
 def report_the_choice() -> None:

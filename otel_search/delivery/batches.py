@@ -16,7 +16,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otel_search.delivery.forks import renew_after_fork
 from otel_search.delivery.losses import last_words, losses
 
 _NO_CONTEXT = otel_context.Context()
@@ -88,7 +87,6 @@ def counted(exporter: Any, signal: str, size: Callable[[Any], int] = len) -> Any
         return result
 
     exporter.export = counting
-    renew_after_fork(exporter)
     return exporter
 
 

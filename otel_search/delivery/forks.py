@@ -29,7 +29,6 @@ class ForkSafeSession(requests.Session):
 
 
 _sessions: weakref.WeakSet[ForkSafeSession] = weakref.WeakSet()
-_grpc_exporters: weakref.WeakSet[Any] = weakref.WeakSet()
 _parents: list[Any] = []
 """Kept, because closing what the parent uses would be seen at the other end."""
 
@@ -48,19 +47,10 @@ def exporter_arguments() -> dict[type, dict[str, Any]]:
     return arguments
 
 
-def renew_after_fork(exporter: Any) -> None:
-    """Give an OTLP/gRPC exporter a channel of its own in each forked child; others have a `ForkSafeSession`."""
-    if hasattr(exporter, "_initialize_channel_and_stub"):
-        _grpc_exporters.add(exporter)
-
-
 def renew_connections() -> None:
-    """In a forked child: take fresh connections in place of the parent's."""
+    """In a forked child: take fresh connections in place of the parent's; gRPC does so by itself."""
     for session in list(_sessions):
         session.renew()
-    for exporter in list(_grpc_exporters):
-        _parents.append(exporter._channel)
-        exporter._initialize_channel_and_stub()
 
 
 def start_metrics_anew(provider: Any) -> None:
