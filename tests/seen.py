@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import fastapi
 import httpx
 
 from otel_search.viewer.telemetry import LogRecord, MetricPoint, Span
 from tests.service import Service, eventually
+
+NATIVE = "telemetry" in fastapi.FastAPI.__init__.__annotations__
+"""Whether this lane's FastAPI makes the server span; else contrib does."""
 
 DURATION = "http.server.request.duration"
 ACTIVE = "http.server.active_requests"

@@ -8,7 +8,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from otel_search.middleware import BoundLayer, TraceLayer
+from otel_search.middleware import BoundLayer, EdgeLayer, TraceLayer
 from otel_search.redaction import Redactor
 
 
@@ -20,9 +20,11 @@ def arrange(stack: Any, redactor: Redactor, captures_headers: bool = False) -> A
     """
     responder = None
     layer = stack
-    while isinstance(layer, ServerErrorMiddleware) or _is_contrib(layer):
+    while isinstance(layer, (ServerErrorMiddleware, EdgeLayer)) or _is_contrib(layer):
         if isinstance(layer, ServerErrorMiddleware):
             responder = layer
+        elif _is_contrib(layer) and isinstance(layer.app, ServerErrorMiddleware):
+            layer.app = EdgeLayer(layer.app)
         layer = layer.app
     if responder is None:
         return stack  # a stack that is not Starlette's: requests are served, their spans say less

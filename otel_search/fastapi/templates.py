@@ -29,11 +29,14 @@ def _match(routes: Any, scope: dict[str, Any]) -> str | None:
         match, child = route.matches(scope)
         if match == Match.NONE:
             continue
-        if isinstance(getattr(route, "original_route", route), Mount):
-            inner = _match(route.routes or (), {**scope, **child})
-            return f"{route.path}/{{path}}" if inner is None else route.path + inner
+        # Of an included route that is not FastAPI's own kind, only Starlette's copy knows the whole path.
+        known = getattr(route, "starlette_route", None) or getattr(route, "route", None) or route
+        if isinstance(known, Mount):
+            inner = _match(known.routes or (), {**scope, **child})
+            return f"{known.path}/{{path}}" if inner is None else known.path + inner
         # Without the converters of `path`; a host route has neither, and its routes are not looked at.
-        template = str(getattr(route, "path_format", None) or getattr(route, "path", None) or "")
+        own = route if getattr(route, "path", None) else known
+        template = str(getattr(own, "path_format", None) or getattr(own, "path", None) or "")
         if match == Match.FULL:
             return template
         partial = template if partial is None else partial

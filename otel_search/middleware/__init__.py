@@ -13,7 +13,7 @@ from otel_search.middleware.excluded import Excluded
 from otel_search.middleware.metrics import ServerMetrics, StreamAwareHistogram
 from otel_search.middleware.request import Options, RequestLayer
 from otel_search.middleware.state import CURRENT, STATE, App, Message, Receive, RequestState, Scope, Send
-from otel_search.middleware.trace import BoundLayer, TraceLayer
+from otel_search.middleware.trace import BoundLayer, EdgeLayer, TraceLayer
 
 __all__ = [
     "CURRENT",
@@ -21,6 +21,7 @@ __all__ = [
     "AccessLog",
     "App",
     "BoundLayer",
+    "EdgeLayer",
     "Excluded",
     "Message",
     "Options",

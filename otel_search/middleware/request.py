@@ -138,6 +138,7 @@ class RequestLayer:
                 state.status = message.get("code", 1005)
             return message
 
+        state.send = observing_send
         try:
             await self.app(scope, observing_receive, observing_send)
         except Exception as error:

@@ -28,6 +28,7 @@ class RequestState:
         headers: The request's headers by name; of a repeated one, the last.
         excluded: Whether it has no telemetry.
         started: The clock (`perf_counter`) when it arrived.
+        send: The server's `send`, with our headers, without what lies between.
         span: The server span, if there is one.
         context: The OpenTelemetry context of the server span.
         native: FastAPI's own record of the request, where FastAPI makes the span.
@@ -53,6 +54,7 @@ class RequestState:
         "native",
         "query",
         "route",
+        "send",
         "span",
         "started",
         "status",
@@ -64,6 +66,7 @@ class RequestState:
         self.headers = headers
         self.excluded = False
         self.started = perf_counter()
+        self.send: Send | None = None
         self.span: trace.Span | None = None
         self.context: otel_context.Context | None = None
         self.native: Any = None

@@ -73,6 +73,8 @@ class TraceLayer:
         if query:
             attributes[semconv.URL_QUERY] = query
         span.set_attributes(attributes)
+        if state.route is not None and scope["type"] == "websocket":
+            span.update_name(f"WS {state.route}")  # contrib calls it HTTP
         if self._captures_headers:
             hide_captured_headers(span, self._redactor)
 
@@ -98,6 +100,39 @@ class TraceLayer:
         if state.native is None:
             span.set_attribute(semconv.ERROR_TYPE, kind)
             span.set_status(trace.StatusCode.ERROR)
+
+
+class EdgeLayer:
+    """Directly within contrib's span: what escapes ends the span here, and WebSocket messages pass it by.
+
+    Contrib would record the exception a second time, with its secrets, take a client that has left
+    for an error, and give each WebSocket message the status code 200.
+
+    Args:
+        app: The layer that answers errors, and all within it.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; scopes that the outer layer has not seen pass as they are."""
+        state: RequestState | None = scope.get(STATE)
+        if state is None:
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket" and state.send is not None:
+            send = state.send
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            state.error = error
+            span = state.span
+            if span is not None and span.is_recording():
+                if not is_disconnect(error):
+                    span.set_attribute(semconv.ERROR_TYPE, exception_type(type(error)))
+                span.end()
+            raise
 
 
 async def _end_stream(state: RequestState, send: Send) -> None:

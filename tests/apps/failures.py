@@ -4,7 +4,7 @@ import asyncio
 import os
 from typing import Annotated
 
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import Elasticsearch
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -133,21 +133,14 @@ async def count():
     return calls
 
 
-engine: AsyncElasticsearch | None = None
-
-
-def client() -> AsyncElasticsearch:
-    global engine
-    if engine is None:
-        engine = AsyncElasticsearch(os.environ["ELASTICSEARCH_URL"])
-    return engine
+engine = Elasticsearch(os.environ["ELASTICSEARCH_URL"])
 
 
 @plain.get("/background")
 async def background(tasks: BackgroundTasks):
     async def index():
         await asyncio.sleep(1)
-        await client().index(index="products", id="1", document={"name": "lamp"})
+        await asyncio.to_thread(engine.index, index="products", id="1", document={"name": "lamp"})
 
     async def fail():
         raise ValueError("in background")

@@ -1,24 +1,22 @@
 """Probes that ask Elasticsearch, and routes of users that look like probes."""
 
+import asyncio
 import logging
 import os
 
 import structlog
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import Elasticsearch
 from fastapi import FastAPI, HTTPException
 from opentelemetry import trace
 
 app = FastAPI()
 log = structlog.get_logger()
 state = {"mode": "well"}
-engine: AsyncElasticsearch | None = None
+engine = Elasticsearch(os.environ["ELASTICSEARCH_URL"])
 
 
 async def ask() -> bool:
-    global engine
-    if engine is None:
-        engine = AsyncElasticsearch(os.environ["ELASTICSEARCH_URL"])
-    return bool(await engine.ping())
+    return bool(await asyncio.to_thread(engine.ping))
 
 
 @app.get("/health")

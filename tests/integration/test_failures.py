@@ -70,6 +70,8 @@ def exception_records(service: Service, trace_id: str) -> list[LogRecord]:
 def test_an_unhandled_exception_is_one_event_and_one_record(
     service: Service, bare: Service, path: str, route: str | None, error_type: str, event: tuple[str, str | None]
 ) -> None:
+    if not seen.NATIVE and path != "/function":
+        route = path.removeprefix("/handled").removeprefix("/broken")  # asked for before the middleware has run
     labels = {"http__response__status_code": 500, "error__type": error_type, "http__route": route}
     before = seen.count(service, **labels)
     response, without = service.get(path), bare.get(path)
@@ -149,7 +151,6 @@ def test_an_exception_after_the_response_is_made_fails_as_in_the_bare_applicatio
 
 
 def test_background_tasks_are_no_part_of_the_request(service: Service, engine: ScriptedServer) -> None:
-    engine.requests.clear()
     response = service.get("/background")
     assert response.status_code == 200
     span = seen.server_span(service, response)
@@ -157,7 +158,7 @@ def test_background_tasks_are_no_part_of_the_request(service: Service, engine: S
     seen.eventually_counted(service, 1, http__route="/background")
     active = eventually(lambda: seen.points(service, seen.ACTIVE))
     assert sum(point.value for point in active) == 0
-    assert engine.requests == []
+    assert not [request for request in engine.requests if request.method == "PUT"]
 
     assert span.status == "UNSET"
     (point,) = seen.points(service, http__route="/background")
