@@ -16,6 +16,7 @@ from otel_search.logs import uncaught
 from otel_search.logs.event import EventChain
 from otel_search.logs.from_logging import LoggingBridge
 from otel_search.logs.from_structlog import StructlogBridge
+from otel_search.logs.outputs import Outputs
 from otel_search.logs.render import console_line, json_line
 from otel_search.logs.values import Values
 from otel_search.redaction import Redactor
@@ -30,7 +31,8 @@ class _Installation:
             settings.log_format == "auto" and sys.stdout is not None and sys.stdout.isatty()
         )
         values = Values(Redactor(settings.redact_keys))
-        self.chain = EventChain(values, console_line() if as_console else json_line, service_name)
+        self.outputs = Outputs(console_line() if as_console else json_line)
+        self.chain = EventChain(values, self.outputs, service_name)
         self.logging = LoggingBridge(self.chain)
         self.structlog = StructlogBridge(self.chain)
         root = logging.getLogger()
@@ -50,6 +52,7 @@ class _Installation:
         if not self.captured_warnings:
             logging.captureWarnings(capture=False)
         logging.getLogger().setLevel(self.root_level)
+        self.outputs.shutdown()
 
 
 def install(settings: Settings, service_name: str) -> None:
@@ -72,6 +75,11 @@ def chain() -> EventChain | None:
     return None if _installed is None else _installed.chain
 
 
+def outputs() -> Outputs | None:
+    """Where lines go, for the one who ends the process: it can be flushed and shut down as a provider can."""
+    return None if _installed is None else _installed.outputs
+
+
 def replace(names: Iterable[str]) -> None:
     """Drop the records of these loggers, because our own lines take their place."""
     if _installed is not None:
@@ -90,7 +98,7 @@ def ignore_handlers(exports_to_the_same: Callable[[Any], bool]) -> None:
 
 def _after_fork() -> None:
     if _installed is not None:
-        _installed.chain.after_fork()
+        _installed.outputs.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

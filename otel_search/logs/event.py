@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,17 +12,18 @@ from types import TracebackType
 from typing import Any
 
 import structlog
-from opentelemetry import _logs, metrics, trace
+from opentelemetry import _logs, trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
 
 from otel_search import context, semconv
-from otel_search.logs.render import Render
+from otel_search.logs.outputs import Outputs
 from otel_search.logs.values import MAX_TEXT, Values
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
+_LOGGER = "otel_search.logs"
 _OWNED = frozenset(semconv.LOG_HEAD)
 _LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 # The log data model's short names, where Python's differ.
@@ -34,18 +35,17 @@ class EventChain:
 
     Args:
         values: Makes every value safe.
-        render: Makes the line.
+        outputs: Where lines go.
         service_name: Written on each line, as a log line must say whose it is when lines are mixed.
     """
 
-    def __init__(self, values: Values, render: Render, service_name: str) -> None:
+    def __init__(self, values: Values, outputs: Outputs, service_name: str) -> None:
         self._values = values
-        self._render = render
+        self._outputs = outputs
+        outputs.announce = self._announce
         self._service_name = service_name
-        self._lock = threading.Lock()
         self._provider: _logs.LoggerProvider | None = None
         self._loggers: dict[str, _logs.Logger] = {}
-        self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
 
     def emit(
         self,
@@ -78,7 +78,7 @@ class EventChain:
         request_id = context.REQUEST_ID.get()
         text = self._values.text(event)
         if to_stdout:
-            self._write(self._head(created, level, text, logger, where, request_id) | own)
+            self._outputs.write(level, self._head(created, level, text, logger, where, request_id) | own)
         if to_otlp:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
@@ -145,18 +145,16 @@ class EventChain:
         head[semconv.LOG_SERVICE_NAME] = self._service_name
         return head
 
-    def _write(self, fields: Mapping[str, Any]) -> None:
-        try:
-            line = self._render(fields) + "\n"
-            with self._lock:
-                _write_text(line)
-        except (OSError, ValueError, AttributeError):
-            # A closed pipe, a closed or missing stdout: nobody is listening, and the service goes on.
-            self._dropped.add(1, {"search.telemetry.signal": "stdout", "search.telemetry.reason": "write_failed"})
-
-    def after_fork(self) -> None:
-        """Forget a lock that another thread of the parent held when the process was forked."""
-        self._lock = threading.Lock()
+    def _announce(self, level: int, event: str, fields: Mapping[str, Any], as_line: bool) -> None:
+        self.emit(
+            created=time.time(),
+            level=level,
+            event=event,
+            logger=_LOGGER,
+            fields=fields,
+            to_stdout=as_line,
+            to_otlp=not as_line,
+        )
 
 
 class _SafeRecord(ReadWriteLogRecord):
@@ -181,16 +179,6 @@ def _fits(record: LogRecord) -> bool:
 def _severity(level: int) -> SeverityNumber:
     """The log data model's severity: DEBUG is 5, each further ten of `logging` are four more, what is between, between."""
     return SeverityNumber(max(1, min(24, 5 + (level - 10) * 4 // 10)))
-
-
-def _write_text(line: str) -> None:
-    out = sys.stdout
-    try:
-        out.write(line)
-    except UnicodeEncodeError:
-        encoding = out.encoding or "ascii"
-        out.write(line.encode(encoding, "backslashreplace").decode(encoding))
-    out.flush()
 
 
 def exception_type(kind: type[BaseException]) -> str:

@@ -44,6 +44,7 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
     elif not effective.config_file:
         _configure(effective, instance, configurator_arguments)
     give_a_context_always()
+    ours.take_over("lines", logs.outputs())
     is_ours = not is_theirs and not effective.config_file
     for signal, provider in _with_sdk().items():
         ours.take_over(signal, provider, end=is_ours)

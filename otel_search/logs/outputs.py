@@ -1,0 +1,95 @@
+"""Where lines go, and what is said of those that could not go there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from opentelemetry import metrics
+
+from otel_search import semconv
+from otel_search.logs.render import Render
+from otel_search.logs.stdout import Stdout
+
+_QUIET_SECONDS = 60.0
+_CLOSE_SECONDS = 5.0
+"""Nothing waits so long unless lines keep moving; and the end of the process has a bound of its own."""
+
+Announce = Callable[[int, str, Mapping[str, Any], bool], None]
+"""Emits an event of the outputs' own: level, event, fields, and whether it is a line, or a record only."""
+
+
+class Outputs:
+    """Writes each event to stdout.
+
+    Args:
+        render: Makes the line.
+    """
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
+        self.announce: Announce = lambda *_: None
+        self._lost: Counter[str] = Counter()
+        self._said_at = -_QUIET_SECONDS
+        self._stdout = Stdout(self._counting("stdout"), self._recovered("stdout"))
+
+    def write(self, level: int, fields: Mapping[str, Any]) -> None:
+        """Write an event, whose fields are safe values."""
+        self._stdout.write(level, self._render(fields) + "\n")
+
+    def _counting(self, output: str) -> Callable[[str, int], None]:
+        def lost(reason: str, lines: int) -> None:
+            self._lost[output] += lines
+            self._dropped.add(lines, {"search.telemetry.signal": output, "search.telemetry.reason": reason})
+            now = time.monotonic()
+            if reason == "queue_full" and now - self._said_at >= _QUIET_SECONDS:
+                self._said_at = now
+                self.announce(logging.WARNING, "log lines are being lost", {"output": output, "reason": reason}, False)
+
+        return lost
+
+    def _recovered(self, output: str) -> Callable[[Counter[int]], None]:
+        def recovered(lost: Counter[int]) -> None:
+            by_level = {logging.getLevelName(level).lower(): lines for level, lines in sorted(lost.items())}
+            fields = {"output": output, "dropped": sum(lost.values()), "by_level": by_level}
+            self.announce(logging.WARNING, "log lines were lost", fields, True)
+
+        return recovered
+
+    def force_flush(self, timeout_millis: int = 30_000) -> None:
+        """Write what waits, as long as it moves.
+
+        Args:
+            timeout_millis: The longest to wait, in milliseconds.
+        """
+        self._stdout.flush(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        """Write what waits, and say on stderr how many lines had no reader."""
+        before = self._lost.copy()
+        self._stdout.close(_CLOSE_SECONDS)
+        lost = {output: lines for output, lines in (self._lost - before).items() if lines}
+        if lost:
+            _say_on_stderr({semconv.LOG_EVENT: "log lines were lost", "reason": "shutdown_timeout", **lost})
+
+    def after_fork(self) -> None:
+        """In a forked child: what waits is the parent's."""
+        self._lost.clear()
+        self._stdout.after_fork()
+
+
+def _say_on_stderr(fields: Mapping[str, Any]) -> None:
+    """One line, if stderr takes it at once: it may be the same pipe."""
+    with contextlib.suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        if poll.poll(0):
+            os.write(2, orjson.dumps(fields) + b"\n")
