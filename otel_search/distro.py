@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
@@ -54,10 +55,10 @@ class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
         if settings.current().sdk_disabled or name in _OURS or _is_disabled(name):
             return
         if name in _LIBRARIES:
-            load = super().load_instrumentor
-            wrapt.register_post_import_hook(
-                lambda _: _carefully(name, lambda: load(entry_point, **kwargs)), _LIBRARIES[name]
-            )
+            # By way of the room, because whoever comes into it first imports the library from there.
+            room, load = entry_point.module, super().load_instrumentor
+            wrapt.register_post_import_hook(lambda _: _carefully(name, lambda: load(entry_point, **kwargs)), room)
+            wrapt.register_post_import_hook(lambda _: _carefully(name, lambda: import_module(room)), _LIBRARIES[name])
         elif name == "system_metrics":
             from otel_search.metrics import instrument_system
 

@@ -348,6 +348,28 @@ def test_a_configuration_file_decides_alone_on_providers_and_exporters(tmp_path:
         assert service.error_lines == []
 
 
+HOW_IMPORTED = [
+    "import fastapi, elasticsearch",
+    "import elasticsearch, fastapi",
+    "from otel_search import instrument",
+    "import otel_search.elasticsearch.hooks, otel_search.fastapi",
+    "import fastapi; from otel_search import instrument; instrument(fastapi.FastAPI())",
+    "import threading as t; [t.Thread(target=__import__, args=(name,)).start() for name in ('fastapi', 'elasticsearch')]",
+]
+
+
+@pytest.mark.parametrize("imports", HOW_IMPORTED)
+def test_the_libraries_are_instrumented_whoever_imports_them_first(imports: str) -> None:
+    launched = Launched(f"{imports}\n{PRINTS_WHAT_IS_THERE}", env=NO_EXPORT)
+    assert launched.found["hooked"]
+    assert launched.notices == []
+
+
+def test_a_library_that_is_not_used_is_not_imported() -> None:
+    source = "import sys; print([name for name in ('fastapi', 'elasticsearch', 'aiohttp') if name in sys.modules])"
+    assert Launched(source, env=NO_EXPORT).lines == ["[]"]
+
+
 def test_the_entry_points_have_names_of_their_own() -> None:
     for group in ("opentelemetry_distro", "opentelemetry_configurator"):
         names = [entry.name for entry in importlib.metadata.entry_points(group=group)]
@@ -355,7 +377,7 @@ def test_the_entry_points_have_names_of_their_own() -> None:
 
 
 def test_what_the_interpreter_starts_for_itself_sends_nothing() -> None:
-    with serve("telling:app", "--workers", "2") as service:
+    with serve("telling:app", "--workers", "2", "--timeout-worker-healthcheck", "60") as service:
         eventually(lambda: len(service.events(event="Application startup complete.")) == 2)
         service.get("/items/1")
         service.stop()

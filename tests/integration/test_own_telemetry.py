@@ -137,7 +137,15 @@ def test_in_code_in_worker_processes_all_that_is_left_arrives_at_the_end() -> No
         "OTEL_BLRP_SCHEDULE_DELAY": "60000",
         "OTEL_METRIC_EXPORT_INTERVAL": "60000",
     }
-    with serve("own_telemetry:app", "--workers", "2", env={"OWN": "instrument", **slow}, launcher=False) as service:
+    with serve(
+        "own_telemetry:app",
+        "--workers",
+        "2",
+        "--timeout-worker-healthcheck",
+        "60",
+        env={"OWN": "instrument", **slow},
+        launcher=False,
+    ) as service:
         for number in range(3):
             service.get(f"/items/{number}")
         assert service.stop() == 0

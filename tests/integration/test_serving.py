@@ -24,10 +24,13 @@ GUNICORN = [
 FEW = 60
 MANY = 400
 
+# On a busy machine a worker may need longer for its start than the supervisor's patience, 5 s.
+PATIENT = ["--timeout-worker-healthcheck", "60"]
+
 WAYS: dict[str, tuple[list[str], list[str] | None, int, int]] = {
     # arguments of uvicorn, or another command; processes that serve; requests
     "uvicorn": ([], None, 1, FEW),
-    "uvicorn --workers": (["--workers", "3"], None, 3, MANY),
+    "uvicorn --workers": (["--workers", "3", *PATIENT], None, 3, MANY),
     "gunicorn": ([], [*GUNICORN, "--workers", "3"], 3, MANY),
     "gunicorn --preload": ([], [*GUNICORN, "--workers", "3", "--preload"], 3, MANY),
 }
@@ -154,7 +157,7 @@ def test_across_a_reload_every_request_is_one_span_and_one_event(tmp_path: Path)
 # -- an instance id that the user has given ---------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["uvicorn --workers", "gunicorn", "gunicorn --preload"])
+@pytest.mark.parametrize("way", ["uvicorn --workers", "gunicorn --preload"])
 def test_a_given_instance_id_is_kept_and_made_unique_for_each_worker_and_that_is_said(way: str) -> None:
     arguments, command, workers, _ = WAYS[way]
     env = {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=web-1"}
