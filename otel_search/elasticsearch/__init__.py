@@ -58,6 +58,9 @@ class ElasticsearchInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
             tracer = trace.get_tracer("elasticsearch-api", tracer_provider=tracer_provider)
             hook_old_clients(hooks, telemetry, tracer)
+            # Outside of our hook, where it does not see our span: it would warn at each call.
+            contrib.hold_its_place()
+            self._undo.append(contrib.stop)
         self._undo.append(quieten())
 
     def _uninstrument(self, **kwargs: Any) -> None:  # noqa: ARG002 (the interface's)

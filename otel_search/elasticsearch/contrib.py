@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from opentelemetry.trace import NoOpTracerProvider
+
 from otel_search.elasticsearch import faults
 
 
@@ -30,6 +32,19 @@ def stop() -> bool:
         faults.report("stopping the contrib instrumentation")
         return False
     return True
+
+
+def hold_its_place() -> None:
+    """Run contrib's instrumentor without spans, so that who starts it later finds it running.
+
+    That is for clients below 8.13: with later ones it sees the client's own span and steps back by itself.
+    """
+    try:
+        contrib = _instrumentor()
+        if contrib is not None:
+            contrib.instrument(tracer_provider=NoOpTracerProvider(), skip_dep_check=True)
+    except Exception:
+        faults.report("holding the place of the contrib instrumentation")
 
 
 def start(tracer_provider: Any = None) -> bool:

@@ -32,7 +32,8 @@ class Hooks:
     def replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         """Replace the attribute `name` of `owner` by what `make` makes of it."""
         original = owner.__dict__[name]
-        replacement = make(original)
+        # Somebody else's wrapper may be a descriptor that has to be asked for.
+        replacement = make(getattr(owner, name))
         setattr(replacement, _MARK, True)
         setattr(owner, name, replacement)
         self._replaced.append((owner, name, original, replacement))

@@ -7,38 +7,55 @@ from collections.abc import Mapping
 from typing import Any
 
 from otel_search import semconv
-from otel_search.query import BODY, LANGUAGE_BODY, MAX_LENGTH, Position, query_hash, query_type, sanitize, shape_of
-
-QUERY_BODIES: dict[str, Position] = dict.fromkeys(
-    (
-        "async_search.submit",
-        "count",
-        "delete_by_query",
-        "explain",
-        "field_caps",
-        "fleet.msearch",
-        "fleet.search",
-        "graph.explore",
-        "indices.validate_query",
-        "knn_search",
-        "msearch",
-        "msearch_template",
-        "open_point_in_time",
-        "rank_eval",
-        "reindex",
-        "render_search_template",
-        "rollup.rollup_search",
-        "search",
-        "search_application.search",
-        "search_mvt",
-        "search_template",
-        "terms_enum",
-        "update_by_query",
-    ),
+from otel_search.query import (
     BODY,
-) | dict.fromkeys(
-    ("eql.search", "esql.async_query", "esql.query", "sql.query", "sql.translate"),
     LANGUAGE_BODY,
+    MAX_LENGTH,
+    SQL_BODY,
+    Position,
+    query_hash,
+    query_type,
+    sanitize,
+    shape_of,
+)
+
+QUERY_BODIES: dict[str, Position] = (
+    dict.fromkeys(
+        (
+            "async_search.submit",
+            "count",
+            "delete_by_query",
+            "explain",
+            "field_caps",
+            "fleet.msearch",
+            "fleet.search",
+            "graph.explore",
+            "indices.validate_query",
+            "knn_search",
+            "msearch",
+            "msearch_template",
+            "open_point_in_time",
+            "rank_eval",
+            "reindex",
+            "render_search_template",
+            "rollup.rollup_search",
+            "search",
+            "search_application.search",
+            "search_mvt",
+            "search_template",
+            "terms_enum",
+            "update_by_query",
+        ),
+        BODY,
+    )
+    | dict.fromkeys(
+        ("eql.search", "esql.async_query", "esql.query"),
+        LANGUAGE_BODY,
+    )
+    | dict.fromkeys(
+        ("sql.query", "sql.translate"),
+        SQL_BODY,
+    )
 )
 """The endpoints whose bodies are queries, and what their bodies are by the grammar. Others carry documents
 and settings: their bodies are never recorded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_search.query.grammar import BODY, LANGUAGE_BODY, Position
+from otel_search.query.grammar import BODY, LANGUAGE_BODY, SQL_BODY, Position
 from otel_search.query.language import mask_literals
 from otel_search.query.sanitize import MAX_LENGTH, sanitize
 from otel_search.query.shape import Shape, query_hash, query_type, shape_of
@@ -11,6 +11,7 @@ __all__ = [
     "BODY",
     "LANGUAGE_BODY",
     "MAX_LENGTH",
+    "SQL_BODY",
     "Position",
     "Shape",
     "mask_literals",

@@ -15,7 +15,9 @@ VALUE: Position = {}
 NAME: Position = {}
 """The text here is a field name by the grammar, never a user's input: it is kept."""
 LANGUAGE: Position = {}
-"""The text here is ES|QL, SQL or EQL: its literals are replaced, the rest is kept."""
+"""The text here is ES|QL or EQL: its literals are replaced, the rest is kept."""
+SQL: Position = {}
+"""The text here is SQL, likewise."""
 
 QUERY: Position = {}
 AGGREGATIONS: Position = {}
@@ -102,7 +104,9 @@ BODY |= {
 }
 
 LANGUAGE_BODY: Position = {"query": LANGUAGE, "filter": QUERY}
-"""The body of an ES|QL, SQL or EQL request."""
+"""The body of an ES|QL or EQL request."""
+SQL_BODY: Position = {"query": SQL, "filter": QUERY}
+"""The body of an SQL request."""
 
 QUERY_TYPES = frozenset(QUERY) | {
     "common",

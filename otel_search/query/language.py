@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import re
 
+# EQL's raw texts (`?"…"`) know no escapes.
+_BACKSLASHES = r"""
+    | \?\"[^"]*(?:\"|\Z) | \?'[^']*(?:'|\Z)
+    | \"(?:\\.|[^"\\])*(?:\"|\\?\Z)
+    | '(?:\\.|[^'\\])*(?:'|\\?\Z)
+"""
+# SQL doubles a quote within a text, and a backslash is a character as any other.
+_DOUBLED = r"""
+    | \"(?:\"\"|[^"])*(?:\"|\Z)
+    | '(?:''|[^'])*(?:'|\Z)
+"""
 # One pass, first match wins. Comments go, because people write values into them. A literal that is
-# not closed runs to the end: what cannot be told apart from a value counts as one.
-_LITERALS = re.compile(
-    r"""
-      /\*.*?(?:\*/|\Z) | //[^\n]* | --[^\n]*
-    | \"{3}.*?(?:\"{3}|\Z)
-    | \"(?:\\.|[^"\\])*(?:\"|\Z)
-    | '(?:''|\\.|[^'\\])*(?:'|\Z)
+# not closed runs to the end, and so does a comment within a comment: what cannot be told apart from a
+# value counts as one.
+_TOKENS = r"""
+      /\*(?:(?!/\*|\*/).)*(?:\*/|/\*.*\Z|\Z) | //[^\n]* | --[^\n]*
+    | \"{3}.*?(?:\"{3,5}|\Z)
+    %s
     | `(?:``|[^`])*(?:`|\Z)
-    | \#\d+
-    | (?<![\w.]) \d [\w.]*
-    | [A-Za-z_][\w.]*
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    | (?<![\w.]) \.?\d [\w.]*
+    | [^\W\d][\w.]*
+"""
+_FLAGS = re.VERBOSE | re.DOTALL
+_PIPED = re.compile(_TOKENS % _BACKSLASHES, _FLAGS)
+_SQL = re.compile(_TOKENS % _DOUBLED, _FLAGS)
 
 
-def mask_literals(text: str) -> str:
-    """The query with every string and number replaced by `?`, comments removed and white space folded."""
-    return " ".join(_LITERALS.sub(_mask, text).split())
+def mask_literals(text: str, *, sql: bool = False) -> str:
+    """The query with every string and number replaced by `?`, comments removed and white space folded.
+
+    Args:
+        text: The query.
+        sql: Whether it is SQL, whose texts are quoted in another way than those of ES|QL and EQL.
+    """
+    return " ".join((_SQL if sql else _PIPED).sub(_mask, text).split())
 
 
 def _mask(match: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from otel_search.query.grammar import BODY, LANGUAGE, NAME, QUERY, SORT, VALUE, Position
+from otel_search.query.grammar import BODY, LANGUAGE, NAME, QUERY, SORT, SQL, VALUE, Position
 from otel_search.query.language import mask_literals
 
 MAX_LENGTH = 2048
@@ -140,10 +140,10 @@ def _text(value: Any, position: Position) -> str:
         return MASK
     if position is NAME or position is SORT:
         return _name(value)
-    if position is LANGUAGE:
+    if position is LANGUAGE or position is SQL:
         if len(value) > MAX_LENGTH:
             raise _NotOrdinaryError
-        return json.dumps(mask_literals(value), ensure_ascii=False)
+        return json.dumps(mask_literals(value, sql=position is SQL), ensure_ascii=False)
     return MASK
 
 
@@ -187,11 +187,10 @@ class _Writer:
     def _scalar(self, node: Any, position: Position) -> str:
         if (position is NAME or position is SORT) and type(node) is str:
             return _name(node)
-        if position is LANGUAGE and type(node) is str:
+        if (position is LANGUAGE or position is SQL) and type(node) is str:
             # Twice the budget: masking shortens the text, and what is too long is cut afterwards.
-            text = mask_literals(node[: 2 * self.left])
-            room = max(self.left - 2, 0)
-            return json.dumps(text if len(text) <= room else text[: room - 1] + "…", ensure_ascii=False)
+            text = json.dumps(mask_literals(node[: 2 * self.left], sql=position is SQL), ensure_ascii=False)
+            return text if len(text) <= self.left else _cut_text(text, self.left)
         return MASK
 
     def _object(self, node: Mapping[Any, Any], position: Position, depth: int, nesting: int) -> None:
@@ -250,6 +249,15 @@ class _Writer:
 def _key(key: str) -> str:
     text = key if len(key) <= _MAX_KEY else key[:_MAX_KEY] + "…"
     return json.dumps(text, ensure_ascii=False) + ":"
+
+
+def _cut_text(text: str, room: int) -> str:
+    """A JSON string cut to `room` characters, between its escape sequences."""
+    if room < len(CUT):
+        return CUT
+    kept = text[: room - 2]
+    backslashes = len(kept) - len(kept.rstrip("\\"))
+    return kept[: len(kept) - backslashes % 2] + '…"'
 
 
 def _is_dsl(kind: type) -> bool:
