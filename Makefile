@@ -47,10 +47,10 @@ test-current: $(VENV)/installed ## newest FastAPI, elasticsearch 9.5
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-elasticsearch8: $(ELASTICSEARCH8)/installed ## elasticsearch 8.19 with elasticsearch-dsl 8.18
-	$(ELASTICSEARCH8)/bin/python -m pytest tests/elasticsearch $(PYTEST_ARGS)
+	$(ELASTICSEARCH8)/bin/python -m pytest tests/elasticsearch tests/demo $(PYTEST_ARGS)
 
 test-contrib: $(CONTRIB)/installed ## contrib's instrumentors: FastAPI 0.141, elasticsearch 8.12
-	$(CONTRIB)/bin/python -m pytest tests/contrib $(PYTEST_ARGS)
+	$(CONTRIB)/bin/python -m pytest tests/contrib tests/elasticsearch $(PYTEST_ARGS)
 
 backends: $(VENV)/installed ## build the Collector, Jaeger and Prometheus from their pins; cached outside the checkout
 	@$(VENV)/bin/python -m tests.backends.build || { status=$$?; \
