@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_search.fastapi import instrument, uninstrument
+    from otel_search.health import HealthCheck, HealthResult
     from otel_search.operations import operation
 
 __version__ = "0.1.0"
@@ -18,12 +19,14 @@ __version__ = "0.1.0"
 # Loaded at first use: the launcher imports this package before the application's own imports,
 # and a name that is not used must not cost its libraries.
 _DOORS = {
+    "HealthCheck": "otel_search.health",
+    "HealthResult": "otel_search.health",
     "instrument": "otel_search.fastapi",
     "operation": "otel_search.operations",
     "uninstrument": "otel_search.fastapi",
 }
 
-__all__ = ["__version__", "instrument", "operation", "uninstrument"]
+__all__ = ["HealthCheck", "HealthResult", "__version__", "instrument", "operation", "uninstrument"]
 
 
 def __getattr__(name: str) -> Any:

@@ -138,6 +138,8 @@ LOG_HEAD = (
 REQUEST_STARTED = "request started"
 REQUEST_COMPLETED = "request completed"
 WEBSOCKET_COMPLETED = "websocket completed"
+HEALTH_COMPONENT = "search.health.component"
+HEALTH_REASON = "search.health.reason"
 PROBE_FAILS = "probe fails"
 PROBE_SUCCEEDS = "probe succeeds again"
 
@@ -272,6 +274,13 @@ OPERATION_DURATION = Metric(
     (OPERATION_NAME, ERROR_TYPE),
     DURATION_BUCKETS,
 )
+HEALTH_STATUS = Metric(
+    "search.health.status",
+    "gauge",
+    "1",
+    "Health of a component: 0 unhealthy, 1 degraded, 2 healthy.",
+    (HEALTH_COMPONENT,),
+)
 TELEMETRY_DROPPED = Metric(
     "search.telemetry.dropped",
     "counter",
@@ -292,5 +301,6 @@ METRICS = (
     RETRIES,
     NODES,
     OPERATION_DURATION,
+    HEALTH_STATUS,
     TELEMETRY_DROPPED,
 )

@@ -117,12 +117,66 @@ class SlowQuery:
         return ",".join([f"{self.default:g}", *(f"{pattern}={seconds:g}" for pattern, seconds in self.exceptions)])
 
 
+def _percents(text: str) -> tuple[float, float]:
+    degraded, unhealthy = (float(word) for word in text.split(","))
+    if not 0 < degraded <= unhealthy <= 101:
+        raise ValueError
+    return degraded, unhealthy
+
+
+def _whole(lowest: int, highest: int) -> Accepts:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not lowest <= value <= highest:
+            raise ValueError
+        return value
+
+    return Accepts(parse, f"a whole number, {lowest} to {highest}")
+
+
+def _some_of(*choices: str) -> Accepts:
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(word.lower() for word in _words(text))
+        if chosen == ("none",):
+            return ()
+        if not set(chosen) <= set(choices):
+            raise ValueError
+        return chosen
+
+    return Accepts(parse, f"any of {', '.join(f'`{choice}`' for choice in choices)}, separated by commas, or `none`")
+
+
+def _gauges(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple((name.strip(), how.strip()) for name, _, how in (word.rpartition("=") for word in _words(text)))
+    if not all(name and how in ("sum", "max", "min", "last") for name, how in pairs):
+        raise ValueError
+    return pairs
+
+
+def _path(text: str) -> str:
+    value = "/" + text.strip().strip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError
+    return value
+
+
+def _url(text: str) -> str:
+    value = text.strip().rstrip("/")
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError
+    return value
+
+
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
 SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
 WORDS = Accepts(_words, "words, separated by commas")
 PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
 LEVEL = _one_of("debug", "info", "warning", "error", "critical")
 TEXT = Accepts(str.strip, "text")
+GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
+PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
+PATH = Accepts(_path, "a path such as `/health`")
+URL = Accepts(_url, "a URL with http or https")
 
 
 SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")
@@ -229,6 +283,88 @@ class Settings:
         """Attributes set and OTLP/HTTP batches encoded in otel-search's own way, several times cheaper with the
         same outcome, or by the SDK's code alone.""",
     )
+    routes: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_ROUTES",
+        _some_of("health", "metrics", "admin"),
+        ("health", "metrics", "admin"),
+        """Which routes of its own otel-search serves. A route of the application's own with the same path always
+        wins.""",
+    )
+    health_path: str = _setting(
+        "OTEL_SEARCH_HEALTH_PATH",
+        PATH,
+        "/health",
+        "Where the health routes are: this path, and `/live` and `/ready` below it.",
+    )
+    health_details: Literal["always", "authorized", "never"] = _setting(
+        "OTEL_SEARCH_HEALTH_DETAILS",
+        _one_of("always", "authorized", "never"),
+        "authorized",
+        """Who sees details of components: everybody, who sends `OTEL_SEARCH_ADMIN_TOKEN` as bearer token, or
+        nobody.""",
+    )
+    health_timeout: float = _setting(
+        "OTEL_SEARCH_HEALTH_TIMEOUT", SECONDS, 1.0, "The longest that one health check may take, in seconds."
+    )
+    health_cache: float = _setting(
+        "OTEL_SEARCH_HEALTH_CACHE", SECONDS, 2.0, "How long the result of a health check counts, in seconds."
+    )
+    health_failure_threshold: int = _setting(
+        "OTEL_SEARCH_HEALTH_FAILURE_THRESHOLD",
+        _whole(1, 100),
+        2,
+        "How many failures in a row of a critical check turn readiness off.",
+    )
+    health_success_threshold: int = _setting(
+        "OTEL_SEARCH_HEALTH_SUCCESS_THRESHOLD",
+        _whole(1, 100),
+        1,
+        "How many successes in a row turn readiness on again.",
+    )
+    health_loop_lag: float = _setting(
+        "OTEL_SEARCH_HEALTH_LOOP_LAG",
+        SECONDS,
+        5.0,
+        "From how many seconds of delay on the event loop counts as stalled, which fails liveness. `0` is never.",
+    )
+    health_memory: tuple[float, float] = _setting(
+        "OTEL_SEARCH_HEALTH_MEMORY",
+        PERCENTS,
+        (80.0, 90.0),
+        "Memory in use, in percent of the container's limit or the machine's, from which on it is degraded, unhealthy.",
+    )
+    health_disk: tuple[float, float] = _setting(
+        "OTEL_SEARCH_HEALTH_DISK",
+        PERCENTS,
+        (80.0, 90.0),
+        "Disk in use, in percent, from which on it is degraded, unhealthy.",
+    )
+    health_disk_paths: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_HEALTH_DISK_PATHS", WORDS, ("/",), "Paths on the disks to check."
+    )
+    health_indices: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_HEALTH_INDICES", WORDS, (), "Elasticsearch indices without which the service is not ready."
+    )
+    elasticsearch_url: str = _setting(
+        "OTEL_SEARCH_ELASTICSEARCH_URL",
+        URL,
+        "",
+        "The Elasticsearch whose health is checked, in place of those that the application has clients for.",
+    )
+    metrics_path: str = _setting("OTEL_SEARCH_METRICS_PATH", PATH, "/metrics", "Where the metrics are, for Prometheus.")
+    gauges: tuple[tuple[str, str], ...] = _setting(
+        "OTEL_SEARCH_GAUGES",
+        GAUGES,
+        (),
+        """How the gauges of several workers become one at `/metrics`, by patterns of their names. Others have one
+        series a worker.""",
+    )
+    admin_token: str = _setting(
+        "OTEL_SEARCH_ADMIN_TOKEN",
+        TEXT,
+        "",
+        "The bearer token of `/admin/metrics` and of health details. Without it there is no `/admin/metrics`.",
+    )
     shutdown_timeout: float = _setting(
         "OTEL_SEARCH_SHUTDOWN_TIMEOUT",
         SECONDS,
@@ -301,6 +437,8 @@ class Row:
         """The default as a user would write it."""
         if self.default is None or self.default in ((), ""):
             return "no value"
+        if isinstance(self.default, tuple):
+            return ",".join(word if isinstance(word, str) else f"{word:g}" for word in self.default)
         return str(self.default).lower() if isinstance(self.default, bool) else f"{self.default}"
 
 

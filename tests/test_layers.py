@@ -24,14 +24,18 @@ FLOORS = {
     "logs": 1,
     "delivery": 1,
     "threads": 1,
+    "aside": 1,
     "lean": 1,
     "metrics": 1,
     "elasticsearch": 1,
     # above the logs: a business operation ends with a line
     "operations": 2,
+    # second floor: answers
+    "health": 2,
     # hall
     "telemetry": 3,
     "middleware": 3,
+    "endpoints": 3,
 }
 DOORS = {"distro", "fastapi", "cli", "demo", "viewer"}
 LAZY_VISITORS = {"__init__", "cli"}

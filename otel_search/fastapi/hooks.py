@@ -14,8 +14,11 @@ from typing import Any
 import fastapi
 from anyio.to_thread import run_sync
 
-from otel_search import delivery, logs, settings, threads
+from otel_search import delivery, health, logs, settings, threads
+from otel_search.endpoints import Endpoints, paths
 from otel_search.fastapi import contrib, native, stack, threadpool
+from otel_search.fastapi.answers import Answers
+from otel_search.fastapi.endpoints import make_endpoints
 from otel_search.middleware import (
     STATE,
     AccessLog,
@@ -56,6 +59,7 @@ class Hooks:
         self._redactor = Redactor(effective.redact_keys)
         self._captures_headers = settings.is_any_set("HTTP_CAPTURE_HEADERS_SERVER")
         self._metrics: ServerMetrics | None = None
+        self._endpoints: Endpoints | None = None
 
     def choose_all(self) -> None:
         """Serve every application, made before or after this call."""
@@ -101,8 +105,9 @@ class Hooks:
                     await originals["__call__"](self, scope, receive, send)
                     return
                 layer = hooks._layer(self)
+                hooks.endpoints(self).begin()
             if scope["type"] == "lifespan":
-                await _lifespan(layer.app, scope, receive, send)
+                await _lifespan(layer.app, scope, receive, send, hooks.endpoints(self))
             else:
                 await layer(scope, receive, send)
 
@@ -114,6 +119,8 @@ class Hooks:
         cls.__init__ = __init__  # type: ignore[method-assign]
         cls.__call__ = __call__  # type: ignore[method-assign]
         cls.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]
+        if "health" in self._settings.routes:
+            health.watch()
         logs.replace(_SERVERS_ACCESS_LOGS)
         propagation.hide_rejected_headers()
         threads.install()
@@ -162,15 +169,22 @@ class Hooks:
         layer = RequestLayer(
             self._originals["__call__"].__get__(app),
             Options(
-                excluded=Excluded(excluded, app.root_path),
+                excluded=Excluded(excluded, app.root_path, paths(self._settings)),
                 access_log=AccessLog(_AccessLogMode(self._settings.access_log), self._redactor),
                 redactor=self._redactor,
                 metrics=metrics,
                 captures_headers=self._captures_headers,
+                answers=Answers(app, lambda: self.endpoints(app)),
             ),
         )
         app.__dict__[_LAYER] = layer
         return layer
+
+    def endpoints(self, app: fastapi.FastAPI) -> Endpoints:
+        """Our routes in this process; the first application that is served gives its version."""
+        if self._endpoints is None:
+            self._endpoints = make_endpoints(self._settings, app)
+        return self._endpoints
 
     def _arranged(self, built: Any) -> Any:
         return stack.arrange(built, self._redactor, self._captures_headers)
@@ -204,11 +218,17 @@ class _AccessLogMode:
         return self._found
 
 
-async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
+async def _lifespan(
+    app: Callable[..., Any], scope: Scope, receive: Receive, send: Send, endpoints: Endpoints
+) -> None:
     """Pass a lifespan on, and flush when it ends: after SIGTERM this is the last moment that is sure to come."""
 
     async def flushing_send(message: Message) -> None:
         ours = delivery.current()
+        if message["type"] == "lifespan.startup.complete":
+            endpoints.health.lifecycle.serving()
+        elif message["type"].startswith("lifespan.shutdown."):
+            await run_sync(endpoints.end)
         if ours is not None:
             if message["type"] == "lifespan.startup.complete":
                 ours.resume()
@@ -216,8 +236,15 @@ async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, sen
                 await run_sync(ours.drain)
         await send(message)
 
+    async def noting_receive() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            endpoints.health.lifecycle.draining()
+        return message
+
     scope[STATE] = None  # a mounted application's lifespan is not a second end
-    await app(scope, receive, flushing_send)
+    endpoints.health.lifecycle.starting()
+    await app(scope, noting_receive, flushing_send)
 
 
 _hooks: Hooks | None = None

@@ -25,7 +25,7 @@ def matched_template(scope: Any) -> str | None:
 
 def _match(routes: Any, scope: dict[str, Any]) -> str | None:
     partial: str | None = None
-    for route in _flat(routes):
+    for route in flat_routes(routes):
         match, child = route.matches(scope)
         if match == Match.NONE:
             continue
@@ -43,7 +43,8 @@ def _match(routes: Any, scope: dict[str, Any]) -> str | None:
     return partial
 
 
-def _flat(routes: Any) -> Any:
+def flat_routes(routes: Any) -> Any:
+    """The routes of an application, those of its included routers among them."""
     # An included router is an object without a path from FastAPI 0.137 on.
     try:
         from fastapi.routing import iter_route_contexts

@@ -9,7 +9,7 @@ touches what passes: messages are observed, bodies are never buffered, exception
 from __future__ import annotations
 
 from otel_search.middleware.access import AccessLog
-from otel_search.middleware.excluded import Excluded
+from otel_search.middleware.excluded import Excluded, inner_path
 from otel_search.middleware.metrics import ServerMetrics, StreamAwareHistogram
 from otel_search.middleware.request import Options, RequestLayer
 from otel_search.middleware.state import CURRENT, STATE, App, Message, Receive, RequestState, Scope, Send
@@ -33,4 +33,5 @@ __all__ = [
     "ServerMetrics",
     "StreamAwareHistogram",
     "TraceLayer",
+    "inner_path",
 ]

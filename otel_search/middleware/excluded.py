@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from random import getrandbits
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
-
-from otel_search.context import EXCLUDED
+from otel_search.aside import context_without_telemetry
 from otel_search.middleware.state import Scope
+
+__all__ = ["Excluded", "context_without_telemetry", "inner_path"]
 
 _PROBES = frozenset(
     {"/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/metrics"}
@@ -28,24 +25,39 @@ class Excluded:
     Args:
         patterns: Searched in the full URL without its query, as upstream's instrumentations do.
         root_path: The application's own root path, which the server may not know.
+        paths: More paths to exclude, beside the usual ones of probes.
     """
 
-    def __init__(self, patterns: tuple[re.Pattern[str], ...], root_path: str = "") -> None:
+    def __init__(
+        self, patterns: tuple[re.Pattern[str], ...], root_path: str = "", paths: frozenset[str] = frozenset()
+    ) -> None:
+        self._paths = _PROBES | paths
         self._patterns = patterns
         self._root_path = root_path.rstrip("/")
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether the request of this scope has no telemetry."""
         path: str = scope["path"]
-        root_path = self._root_path or scope.get("root_path", "")
-        inner = _below(path, root_path) if root_path else path
-        if (inner[:-1] if inner[-1:] == "/" else inner) in _PROBES and scope["type"] == "http":
+        if inner_path(scope, self._root_path) in self._paths and scope["type"] == "http":
             return True
         if not self._patterns:
             return False
         host = headers.get(b"host", b"").decode("latin-1") or _server(scope)
         url = f"{scope.get('scheme', 'http')}://{host}{path}"
         return any(pattern.search(url) for pattern in self._patterns)
+
+
+def inner_path(scope: Scope, root_path: str) -> str:
+    """The path of a request below its application's root path, without a slash at its end.
+
+    Args:
+        scope: Of the request.
+        root_path: The application's own, if it has one; else the server's counts.
+    """
+    path: str = scope["path"]
+    root_path = root_path.rstrip("/") or scope.get("root_path", "")
+    inner = _below(path, root_path) if root_path else path
+    return inner[:-1] if inner[-1:] == "/" else inner
 
 
 def _below(path: str, root_path: str) -> str:
@@ -57,10 +69,3 @@ def _below(path: str, root_path: str) -> str:
 def _server(scope: Scope) -> str:
     host, port = scope.get("server") or ("0.0.0.0", 80)  # noqa: S104 - a name in a URL, nothing is bound
     return str(host) if port in (80, None) else f"{host}:{port}"
-
-
-def context_without_telemetry() -> otel_context.Context:
-    """A context in which instrumentations do nothing, and spans made by hand are not recorded."""
-    unsampled = trace.SpanContext(getrandbits(128) or 1, getrandbits(64) or 1, is_remote=False)
-    context = trace.set_span_in_context(trace.NonRecordingSpan(unsampled))
-    return otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, EXCLUDED, context)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_search.aside import context_without_telemetry
 from otel_search.context import REQUEST_ID, accept_request_id, new_request_id
 from otel_search.middleware.access import AccessLog
-from otel_search.middleware.excluded import Excluded, context_without_telemetry
+from otel_search.middleware.excluded import Excluded
 from otel_search.middleware.headers import hide_captured_headers
 from otel_search.middleware.metrics import ServerMetrics
 from otel_search.middleware.state import (
@@ -45,6 +47,7 @@ class Options:
         redactor: Hides secrets in query strings, exceptions and captured headers.
         metrics: Measures requests, where their span's maker does not do it right.
         captures_headers: Whether somebody puts headers on the server span.
+        answers: Gives what answers an excluded request in the application's place, or `None`.
     """
 
     excluded: Excluded
@@ -52,6 +55,7 @@ class Options:
     redactor: Redactor
     metrics: ServerMetrics | None = None
     captures_headers: bool = False
+    answers: Callable[[Scope], App | None] | None = None
 
 
 class RequestLayer:
@@ -82,8 +86,12 @@ class RequestLayer:
             if self._options.excluded(scope, headers):
                 state.excluded = True
                 token = otel_context.attach(context_without_telemetry())
+                answer = None if self._options.answers is None else self._options.answers(scope)
                 try:
-                    await self._serve(scope, receive, send, state)
+                    if answer is None:
+                        await self._serve(scope, receive, send, state)
+                    else:
+                        await answer(scope, receive, _heading(send, state))
                 finally:
                     otel_context.detach(token)
             else:
@@ -161,6 +169,13 @@ async def _answer(send: Send) -> None:
     with contextlib.suppress(Exception):
         await send({"type": "http.response.start", "status": 500, "headers": _ERROR_HEADERS})
         await send({"type": "http.response.body", "body": _ERROR_BODY})
+
+
+def _heading(send: Send, state: RequestState) -> Send:
+    async def heading_send(message: Message) -> None:
+        await send(_with_headers(message, state) if message["type"] == "http.response.start" else message)
+
+    return heading_send
 
 
 def _with_headers(message: Message, state: RequestState) -> Message:

@@ -1,0 +1,144 @@
+"""The routes that otel-search serves by itself: which there are, and what they answer.
+
+They are no routes of the application's: they stand before it, so that neither its middleware, nor
+its thread pool, nor its OpenAPI document has to do with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import metrics as otel_metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from otel_search import __version__, semconv
+from otel_search.aside import in_thread
+from otel_search.endpoints.response import Request, Response, json, text
+from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
+from otel_search.metrics import Metrics
+from otel_search.settings import Settings
+
+__all__ = ["Endpoints", "Request", "Response", "paths"]
+
+_logger = logging.getLogger(__name__)
+_METHODS = ("GET", "HEAD")
+
+
+class Endpoints:
+    """Our routes in one process.
+
+    Args:
+        effective: The settings.
+        identity: `service` and `version`, as far as they are known.
+
+    Attributes:
+        health: The health of the process.
+        metrics: The metrics of all workers.
+        paths: All paths that are served.
+    """
+
+    def __init__(self, effective: Settings, identity: Mapping[str, str | None]) -> None:
+        self._settings = effective
+        self.health = Health(effective, identity)
+        self.paths = paths(effective)
+        self.metrics = Metrics(effective.gauges)
+        self._begun_in = 0
+        self._health_paths = _health_paths(effective)
+        self._metrics_path = effective.metrics_path if "metrics" in effective.routes else None
+        if self._health_paths:
+            self._observe_health()
+
+    def begin(self) -> None:
+        """A server begins to serve the application, on the event loop that calls this."""
+        if self._begun_in == os.getpid():
+            return
+        self._begun_in = os.getpid()
+        try:
+            self.health.loop.watch(asyncio.get_running_loop())
+            if self._metrics_path is not None:
+                self.metrics.begin()
+        except Exception as error:
+            _logger.warning("metrics and health cannot be told in full: %s: %s", type(error).__name__, error)
+
+    def end(self) -> None:
+        """The server has served its last request."""
+        try:
+            if self._metrics_path is not None:
+                self.metrics.end()
+        except Exception as error:
+            _logger.warning("the last metrics could not be left to other workers: %r", error)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer on the event loop; never an exception.
+
+        Args:
+            request: For one of `paths`.
+        """
+        try:
+            self.health.loop.watch(asyncio.get_running_loop())
+            if request.path in self._health_paths and request.method in _METHODS:
+                kind = self._health_paths[request.path]
+                return _of_report(await self.health.report(kind, **self._wishes(request)))
+            return await asyncio.wrap_future(in_thread(lambda: self._answer(request), "scrape"))
+        except Exception as error:
+            return _failed(request, error)
+
+    def answer_in_thread(self, request: Request) -> Response:
+        """Answer in a thread; never an exception."""
+        try:
+            return self._answer(request)
+        except Exception as error:
+            return _failed(request, error)
+
+    def _answer(self, request: Request) -> Response:
+        if request.method not in _METHODS:
+            return text(405, "method not allowed", allow="GET, HEAD")
+        if request.path == self._metrics_path:
+            headers = request.headers
+            body, kind, more = self.metrics.text(headers.get("accept", ""), headers.get("accept-encoding", ""))
+            return Response(200, body, kind, more)
+        return _of_report(self.health.report_in_thread(self._health_paths[request.path], **self._wishes(request)))
+
+    def _wishes(self, request: Request) -> dict[str, Any]:
+        kind = self._health_paths[request.path]
+        wanted = kind == HEALTH or request.query.get("verbose", "no").lower() not in ("no", "0", "false")
+        return {"detailed": wanted and self._may_see_details(request), "group": request.query.get("group")}
+
+    def _may_see_details(self, request: Request) -> bool:
+        policy = self._settings.health_details
+        return policy == "always" or (policy == "authorized" and request.is_authorized(self._settings.admin_token))
+
+    def _observe_health(self) -> None:
+        def observe(_: CallbackOptions) -> list[Observation]:
+            return [
+                Observation(int(status), {semconv.HEALTH_COMPONENT: name})
+                for name, status in self.health.statuses().items()
+            ]
+
+        semconv.HEALTH_STATUS.observed_on(otel_metrics.get_meter(semconv.SCOPE, __version__), observe)
+
+
+def paths(effective: Settings) -> frozenset[str]:
+    """All paths that are served."""
+    metrics = {effective.metrics_path} if "metrics" in effective.routes else set()
+    return frozenset({*_health_paths(effective), *metrics})
+
+
+def _health_paths(effective: Settings) -> dict[str, str]:
+    if "health" not in effective.routes:
+        return {}
+    base = effective.health_path
+    return {base: HEALTH, f"{base}/ready": READINESS, f"{base}/live": LIVENESS}
+
+
+def _of_report(report: Report) -> Response:
+    return json(200 if report.ok else 503, report.body)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    _logger.warning("%s could not be answered: %s: %s", request.path, type(error).__name__, error)
+    return text(500, "internal error")

@@ -1,0 +1,40 @@
+"""Our routes for a FastAPI application: whose service it is, and in which version."""
+
+from __future__ import annotations
+
+import fastapi
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.resources import Resource
+
+from otel_search.endpoints import Endpoints
+from otel_search.settings import Settings
+
+_FASTAPIS_OWN_VERSION = "0.1.0"
+
+
+def make_endpoints(effective: Settings, app: fastapi.FastAPI) -> Endpoints:
+    """The routes of this process.
+
+    Args:
+        effective: The settings.
+        app: The application that is served.
+    """
+    attributes = _resource().attributes
+    version = attributes.get("service.version")
+    if version is None and app.version != _FASTAPIS_OWN_VERSION:
+        version = app.version
+    return Endpoints(
+        effective,
+        {
+            "service": str(attributes.get("service.name", app.title)),
+            "version": None if version is None else str(version),
+        },
+    )
+
+
+def _resource() -> Resource:
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        resource = getattr(provider, "resource", None)
+        if isinstance(resource, Resource):
+            return resource
+    return Resource.create()

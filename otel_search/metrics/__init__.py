@@ -1,0 +1,62 @@
+"""Metrics of the service at the service: what its process and machine do, and how it is all told.
+
+`Metrics` answers `/metrics` for all workers of a server, whichever of them is asked. `workers.py`
+says how and why that way.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from otel_search.metrics import exposition
+from otel_search.metrics.merging import Merged
+from otel_search.metrics.snapshot import Reading
+from otel_search.metrics.system import SYSTEM_METRICS, instrument_system
+from otel_search.metrics.workers import Workers
+
+__all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system"]
+
+_WORTH_COMPRESSING = 1024
+
+
+class Metrics:
+    """The metrics of this server, told by one of its workers.
+
+    Args:
+        gauges: Patterns of names of gauges, and how those of several workers become one.
+    """
+
+    def __init__(self, gauges: tuple[tuple[str, str], ...] = ()) -> None:
+        self._reading = Reading()
+        self._workers = Workers(self._reading.snapshot, gauges)
+
+    def begin(self) -> None:
+        """Measure from now on, and take a place among the workers of the server."""
+        self._reading.prepare()
+        self._workers.join()
+
+    def end(self) -> None:
+        """Leave what has been counted to the others."""
+        self._workers.leave()
+
+    def merged(self) -> Merged:
+        """The metrics of all workers, now; takes some milliseconds, so not on an event loop."""
+        return self._workers.merged()
+
+    def text(self, accept: str, accept_encoding: str) -> tuple[bytes, str, dict[str, str]]:
+        """The answer to a scrape.
+
+        Args:
+            accept: The request's header of that name.
+            accept_encoding: Likewise.
+
+        Returns:
+            The body, its type, and more headers.
+        """
+        kind = exposition.content_type(accept)
+        body = exposition.render(self.merged(), kind)
+        headers = {"vary": "Accept, Accept-Encoding"}
+        codings = {coding.partition(";")[0].strip(): coding for coding in accept_encoding.lower().split(",")}
+        if len(body) > _WORTH_COMPRESSING and "gzip" in codings and "q=0" not in codings["gzip"].replace(" ", ""):
+            body, headers["content-encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
+        return body, kind, headers
