@@ -167,12 +167,50 @@ def _url(text: str) -> str:
     return value
 
 
+@dataclass(frozen=True)
+class Rotation:
+    """When a log file is rotated.
+
+    Attributes:
+        max_bytes: Before it becomes larger than this; 0 for never.
+        period: When another period of so many seconds since the epoch (UTC) has begun; 0 for never.
+    """
+
+    max_bytes: int = 10_000_000
+    period: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Rotation:
+        """The rotation in `10MB`, `daily`, `hourly` or `off`; raises `ValueError`."""
+        word = text.strip().lower()
+        if word in ("daily", "hourly", "off"):
+            return cls(0, {"daily": 86_400, "hourly": 3_600, "off": 0}[word])
+        found = re.fullmatch(r"(\d{1,6})\s*(kb|mb|gb)", word)
+        if not found or not int(found[1]):
+            raise ValueError
+        return cls(int(found[1]) * {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}[found[2]])
+
+    def __str__(self) -> str:
+        if self.max_bytes:
+            return f"{self.max_bytes // 1_000_000}MB"
+        return {86_400: "daily", 3_600: "hourly"}.get(self.period, "off")
+
+
+def _small_number(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1000:
+        raise ValueError
+    return value
+
+
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
 SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
 WORDS = Accepts(_words, "words, separated by commas")
 PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
 LEVEL = _one_of("debug", "info", "warning", "error", "critical")
 TEXT = Accepts(str.strip, "text")
+ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `hourly` | `off`")
+SMALL_NUMBER = Accepts(_small_number, "a whole number, 0 to 1000")
 GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
 PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
 PATH = Accepts(_path, "a path such as `/health`")
@@ -229,6 +267,20 @@ class Settings:
         "info",
         "Level of the root logger, as long as the application sets none itself.",
     )
+    log_file: str = _setting(
+        "OTEL_SEARCH_LOG_FILE",
+        TEXT,
+        "",
+        """Write each line, as JSON, to this file, too. Several workers may share it, and an external logrotate may
+        rename it.""",
+    )
+    log_file_rotation: Rotation = _setting(
+        "OTEL_SEARCH_LOG_FILE_ROTATION",
+        ROTATION,
+        Rotation(),
+        "When the log file is renamed to `<file>.1` and the older ones to `.2` and so on: at a size, or by UTC time.",
+    )
+    log_file_keep: int = _setting("OTEL_SEARCH_LOG_FILE_KEEP", SMALL_NUMBER, 5, "How many renamed log files are kept.")
     query_text: Literal["sanitized", "raw", "off"] = _setting(
         "OTEL_SEARCH_QUERY_TEXT",
         _one_of("sanitized", "raw", "off"),

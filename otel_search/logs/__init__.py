@@ -10,10 +10,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from otel_search.logs import uncaught
 from otel_search.logs.event import EventChain
+from otel_search.logs.file import LogFile
 from otel_search.logs.from_logging import LoggingBridge
 from otel_search.logs.from_structlog import StructlogBridge
 from otel_search.logs.outputs import Outputs
@@ -31,7 +33,12 @@ class _Installation:
             settings.log_format == "auto" and sys.stdout is not None and sys.stdout.isatty()
         )
         values = Values(Redactor(settings.redact_keys))
-        self.outputs = Outputs(console_line() if as_console else json_line)
+        file = (
+            LogFile(Path(settings.log_file).absolute(), settings.log_file_rotation, settings.log_file_keep)
+            if settings.log_file
+            else None
+        )
+        self.outputs = Outputs(console_line() if as_console else json_line, file)
         self.chain = EventChain(values, self.outputs, service_name)
         self.logging = LoggingBridge(self.chain)
         self.structlog = StructlogBridge(self.chain)

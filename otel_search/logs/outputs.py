@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import select
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,10 +16,15 @@ import orjson
 from opentelemetry import metrics
 
 from otel_search import semconv
-from otel_search.logs.render import Render
+from otel_search.logs.file import LogFile
+from otel_search.logs.render import Render, json_line
 from otel_search.logs.stdout import Stdout
+from otel_search.logs.writer import Writer
 
 _QUIET_SECONDS = 60.0
+_FILE_CHUNK = 256 * 1024
+_FILE_LINGER = 0.05
+"""Seconds: a lock and a write serve all lines of so long, and no more is lost if the process is killed."""
 _CLOSE_SECONDS = 5.0
 """Nothing waits so long unless lines keep moving; and the end of the process has a bound of its own."""
 
@@ -27,23 +33,62 @@ Announce = Callable[[int, str, Mapping[str, Any], bool], None]
 
 
 class Outputs:
-    """Writes each event to stdout.
+    """Writes each event to stdout, and to a file if there is one.
 
     Args:
-        render: Makes the line.
+        render: Makes the line on stdout; the file's is always JSON.
+        file: The file.
     """
 
-    def __init__(self, render: Render) -> None:
+    def __init__(self, render: Render, file: LogFile | None = None) -> None:
         self._render = render
+        self._file = file
         self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
         self.announce: Announce = lambda *_: None
         self._lost: Counter[str] = Counter()
         self._said_at = -_QUIET_SECONDS
+        self._file_lock = threading.RLock()
         self._stdout = Stdout(self._counting("stdout"), self._recovered("stdout"))
+        self._file_failed = False
+        self._file_writer = Writer(
+            "file",
+            self._write_file,
+            self._counting("file"),
+            self._recovered("file"),
+            chunk=_FILE_CHUNK,
+            linger=_FILE_LINGER,
+        )
 
     def write(self, level: int, fields: Mapping[str, Any]) -> None:
         """Write an event, whose fields are safe values."""
-        self._stdout.write(level, self._render(fields) + "\n")
+        line = self._render(fields)
+        self._stdout.write(level, line + "\n")
+        if self._file is None:
+            return
+        data = (line if self._render is json_line else json_line(fields)).encode() + b"\n"
+        if not self._file_writer.closed:
+            self._file_writer.put(level, data)
+            return
+        try:
+            self._write_file(data)
+        except OSError:
+            self._counting("file")("write_failed", 1)
+
+    def _write_file(self, data: bytes) -> None:
+        assert self._file is not None
+        try:
+            with self._file_lock:
+                self._file.write(data)
+        except OSError as error:
+            if not self._file_failed:
+                self._file_failed = True
+                fields = {semconv.LOG_EVENT: "the log file cannot be written", "file": str(self._file.path)}
+                _say_on_stderr({**fields, "error": f"{type(error).__name__}: {error.strerror}"})
+            raise
+        if self._file_failed:
+            self._file_failed = False
+            again = {"file": str(self._file.path), "dropped": self._lost["file"]}
+            self.announce(logging.WARNING, "the log file is written again", again, True)
 
     def _counting(self, output: str) -> Callable[[str, int], None]:
         def lost(reason: str, lines: int) -> None:
@@ -71,11 +116,13 @@ class Outputs:
             timeout_millis: The longest to wait, in milliseconds.
         """
         self._stdout.flush(timeout_millis / 1000)
+        self._file_writer.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Write what waits, and say on stderr how many lines had no reader."""
         before = self._lost.copy()
         self._stdout.close(_CLOSE_SECONDS)
+        self._file_writer.close(_CLOSE_SECONDS)
         lost = {output: lines for output, lines in (self._lost - before).items() if lines}
         if lost:
             _say_on_stderr({semconv.LOG_EVENT: "log lines were lost", "reason": "shutdown_timeout", **lost})
@@ -84,6 +131,10 @@ class Outputs:
         """In a forked child: what waits is the parent's."""
         self._lost.clear()
         self._stdout.after_fork()
+        self._file_lock = threading.RLock()
+        self._file_writer.after_fork()
+        if self._file is not None:
+            self._file.after_fork()
 
 
 def _say_on_stderr(fields: Mapping[str, Any]) -> None:
