@@ -213,7 +213,8 @@ class _AccessLogMode:
             # default and does the same to uvicorn's, which says nothing of what the user wants.
             import sys
 
-            silenced = not logging.getLogger("uvicorn.access").hasHandlers()
+            access = logging.getLogger("uvicorn.access")
+            silenced = not access.handlers and not access.propagate
             self._found = "off" if silenced and "gunicorn.arbiter" not in sys.modules else "end"
         return self._found
 

@@ -47,7 +47,8 @@ def restore(app: fastapi.FastAPI) -> None:
 
 def _is_excluded(scope: Any) -> bool:
     state = scope.get(STATE)
-    return state is not None and state.excluded
+    # Within a server span that is not FastAPI's, a mounted application must not make a second one.
+    return state is not None and (state.excluded or state.context is not None)
 
 
 def _label_streams(app: fastapi.FastAPI) -> None:
