@@ -176,7 +176,7 @@ def test_any_body_gives_bounded_json_and_never_raises(body: Any, limit: int) -> 
     json.loads(text)
     assert len(text) <= limit
     shape = shape_of(body, {})
-    assert shape.type in QUERY_TYPES | {"match_all", "knn", "suggest", "other"} | set(["standard", "rrf", "linear"]) | {
+    assert shape.type in QUERY_TYPES | {"match_all", "knn", "suggest", "other"} | {"standard", "rrf", "linear"} | {
         "pinned",
         "rescorer",
         "rule",

@@ -90,10 +90,10 @@ def templated_url(base_url: str, target: str, parts: Mapping[str, str]) -> str:
 
 
 def _parameter(pair: str) -> str:
-    name, _, value = pair.partition("=")
+    name, equals, value = pair.partition("=")
     if name in _PLAIN_PARAMETERS and _PLAIN_VALUE.fullmatch(value):
         return pair
-    return f"{name}={REDACTED}" if _NAME.fullmatch(name) else REDACTED
+    return f"{name}={REDACTED}" if equals and _NAME.fullmatch(name) else REDACTED
 
 
 def parameters_of(target: str) -> dict[str, str]:
