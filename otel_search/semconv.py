@@ -138,6 +138,7 @@ LOG_HEAD = (
 REQUEST_STARTED = "request started"
 REQUEST_COMPLETED = "request completed"
 WEBSOCKET_COMPLETED = "websocket completed"
+LIMIT_SOURCE = "search.limit.source"
 HEALTH_COMPONENT = "search.health.component"
 HEALTH_REASON = "search.health.reason"
 PROBE_FAILS = "probe fails"
@@ -274,6 +275,42 @@ OPERATION_DURATION = Metric(
     (OPERATION_NAME, ERROR_TYPE),
     DURATION_BUCKETS,
 )
+EVENT_LOOP_LAG = Metric(
+    "search.event_loop.lag",
+    "histogram",
+    "s",
+    "How late the event loop came to a timer, twice a second.",
+    (),
+    (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+MEMORY_UTILIZATION = Metric(
+    "search.memory.utilization",
+    "gauge",
+    "1",
+    "Memory in use of the container's limit, or of the machine's memory where there is none.",
+    (LIMIT_SOURCE,),
+)
+MEMORY_LIMIT = Metric(
+    "search.memory.limit",
+    "gauge",
+    "By",
+    "Memory that the container may use, or that the machine has.",
+    (LIMIT_SOURCE,),
+)
+CPU_UTILIZATION = Metric(
+    "search.cpu.utilization",
+    "gauge",
+    "1",
+    "Processor time of the process of that which its container may use, or the machine has.",
+    (),
+)
+CPU_LIMIT = Metric(
+    "search.cpu.limit",
+    "gauge",
+    "{cpu}",
+    "Processors that the container may use, or that the machine has.",
+    (),
+)
 HEALTH_STATUS = Metric(
     "search.health.status",
     "gauge",
@@ -301,6 +338,11 @@ METRICS = (
     RETRIES,
     NODES,
     OPERATION_DURATION,
+    EVENT_LOOP_LAG,
+    MEMORY_UTILIZATION,
+    MEMORY_LIMIT,
+    CPU_UTILIZATION,
+    CPU_LIMIT,
     HEALTH_STATUS,
     TELEMETRY_DROPPED,
 )

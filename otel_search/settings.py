@@ -342,6 +342,16 @@ class Settings:
         """Which routes of its own otel-search serves. A route of the application's own with the same path always
         wins.""",
     )
+    management_port: int | None = _setting(
+        "OTEL_SEARCH_MANAGEMENT_PORT",
+        _whole(0, 65535),
+        None,
+        """A port for these routes, which are then not on the application's; `0` is any, and the log says
+        which.""",
+    )
+    management_host: str = _setting(
+        "OTEL_SEARCH_MANAGEMENT_HOST", TEXT, "127.0.0.1", "The address that the management port listens on."
+    )
     health_path: str = _setting(
         "OTEL_SEARCH_HEALTH_PATH",
         PATH,

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from otel_search import semconv
-from otel_search.metrics import exposition, merging, snapshot, workers
+from otel_search.metrics import exposition, merging, snapshot, system, workers
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.names import label_name, metric_name
 from otel_search.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, UP_DOWN
@@ -227,3 +227,30 @@ def test_compression_is_for_those_who_want_it(monkeypatch: pytest.MonkeyPatch, p
     assert headers["content-encoding"] == "gzip"
     assert gzip.decompress(packed) == plain
     assert "content-encoding" not in Metrics().text("", "gzip;q=0")[2]
+
+
+def test_a_counter_that_is_missing_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone() -> None:
+        raise FileNotFoundError("/proc/net/dev")
+
+    monkeypatch.setitem(system._READ_BY, "system.network.io", gone)
+    monkeypatch.setitem(system._READ_BY, "system.disk.io", lambda: None)
+    with caplog.at_level("INFO", "otel_search.metrics"):
+        found = system.available()
+    assert set(system.SYSTEM_METRICS) - set(found) == {"system.network.io", "system.disk.io"}
+    assert "left out: system.network.io, system.disk.io" in caplog.text
+
+
+def test_processor_time_counts_against_what_the_container_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"now": 0.0, "used": 0.0}
+    monkeypatch.setattr(system.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(system.time, "process_time", lambda: clock["used"])
+    monkeypatch.setattr(system.container, "cpus", lambda: 0.5)
+    limits = system.Limits()
+    assert limits.cpu_utilization() == 0
+    clock.update(now=10.0, used=4.0)
+    assert limits.cpu_utilization() == pytest.approx(0.8)
+    clock.update(now=10.5, used=4.5)
+    assert limits.cpu_utilization() == pytest.approx(0.8), "too soon for another look"

@@ -17,12 +17,13 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from otel_search import __version__, semconv
 from otel_search.aside import in_thread
+from otel_search.endpoints import management
 from otel_search.endpoints.response import Request, Response, json, text
 from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
 from otel_search.metrics import Metrics
 from otel_search.settings import Settings
 
-__all__ = ["Endpoints", "Request", "Response", "paths"]
+__all__ = ["Endpoints", "Request", "Response", "application_paths"]
 
 _logger = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD")
@@ -38,13 +39,13 @@ class Endpoints:
     Attributes:
         health: The health of the process.
         metrics: The metrics of all workers.
-        paths: All paths that are served.
+        paths: All paths that are served on the application's port.
     """
 
     def __init__(self, effective: Settings, identity: Mapping[str, str | None]) -> None:
         self._settings = effective
         self.health = Health(effective, identity)
-        self.paths = paths(effective)
+        self.paths = application_paths(effective)
         self.metrics = Metrics(effective.gauges)
         self._begun_in = 0
         self._health_paths = _health_paths(effective)
@@ -58,9 +59,13 @@ class Endpoints:
             return
         self._begun_in = os.getpid()
         try:
+            self.health.loop.on_lag = semconv.EVENT_LOOP_LAG.on(_meter()).record
             self.health.loop.watch(asyncio.get_running_loop())
             if self._metrics_path is not None:
                 self.metrics.begin()
+            port, every = self._settings.management_port, _paths(self._settings)
+            if port is not None and every:
+                management.listen(self._settings.management_host, port, self.answer_in_thread, every)
         except Exception as error:
             _logger.warning("metrics and health cannot be told in full: %s: %s", type(error).__name__, error)
 
@@ -119,11 +124,19 @@ class Endpoints:
                 for name, status in self.health.statuses().items()
             ]
 
-        semconv.HEALTH_STATUS.observed_on(otel_metrics.get_meter(semconv.SCOPE, __version__), observe)
+        semconv.HEALTH_STATUS.observed_on(_meter(), observe)
 
 
-def paths(effective: Settings) -> frozenset[str]:
-    """All paths that are served."""
+def _meter() -> otel_metrics.Meter:
+    return otel_metrics.get_meter(semconv.SCOPE, __version__)
+
+
+def application_paths(effective: Settings) -> frozenset[str]:
+    """The paths that are served on the application's port."""
+    return _paths(effective) if effective.management_port is None else frozenset()
+
+
+def _paths(effective: Settings) -> frozenset[str]:
     metrics = {effective.metrics_path} if "metrics" in effective.routes else set()
     return frozenset({*_health_paths(effective), *metrics})
 

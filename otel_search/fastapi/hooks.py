@@ -15,7 +15,7 @@ import fastapi
 from anyio.to_thread import run_sync
 
 from otel_search import delivery, health, logs, settings, threads
-from otel_search.endpoints import Endpoints, paths
+from otel_search.endpoints import Endpoints, application_paths
 from otel_search.fastapi import contrib, native, stack, threadpool
 from otel_search.fastapi.answers import Answers
 from otel_search.fastapi.endpoints import make_endpoints
@@ -169,7 +169,7 @@ class Hooks:
         layer = RequestLayer(
             self._originals["__call__"].__get__(app),
             Options(
-                excluded=Excluded(excluded, app.root_path, paths(self._settings)),
+                excluded=Excluded(excluded, app.root_path, application_paths(self._settings)),
                 access_log=AccessLog(_AccessLogMode(self._settings.access_log), self._redactor),
                 redactor=self._redactor,
                 metrics=metrics,

@@ -23,7 +23,13 @@ AGGREGATIONS: dict[str, Callable[[float, float], float]] = {
     "min": min,
     "last": lambda _, other: other,
 }
-GAUGES = {"search.health.status": "min"}
+GAUGES = {
+    "search.health.status": "min",
+    "search.memory.*": "max",
+    "search.cpu.limit": "max",
+    "search.cpu.utilization": "sum",
+    "search.alerts.firing": "max",
+}
 """How gauges of ours are told for all workers."""
 
 Attributes = tuple[tuple[str, str], ...]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.changing_engine import ChangingEngine
-from tests.service import Service, eventually, serve
+from tests.service import Service, eventually, free_port, serve
 
 QUICK = {"OTEL_SEARCH_HEALTH_TIMEOUT": "0.4", "OTEL_SEARCH_HEALTH_CACHE": "0.1", "OTEL_SEARCH_ADMIN_TOKEN": "s3cret"}
 TOKEN = {"authorization": "Bearer s3cret"}
@@ -207,3 +207,38 @@ def test_readiness_ends_when_draining_begins(engine: ChangingEngine, number: int
             blocker.join()
         assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
         assert service.process.wait(30) in (0, -number)
+
+
+@pytest.mark.parametrize("way", [[], ["--workers", "2"]])
+def test_a_management_port_answers_while_the_loop_is_stalled(engine: ChangingEngine, way: list[str]) -> None:
+    port = free_port()
+    env = {**QUICK, "ENGINE": engine.url, "OTEL_SEARCH_MANAGEMENT_PORT": str(port), "OTEL_SEARCH_HEALTH_LOOP_LAG": "1"}
+    with serve("healthy:app", *way, env=env, ready="/items/healthy") as service:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
+        assert {service.get(path).status_code for path in ("/health", "/health/live", "/metrics")} == {404}
+        body = httpx.get(f"{url}/health", headers=TOKEN).json()
+        assert {each["name"] for each in body["components"]} == {"elasticsearch", "memory", "disk", "queue", "ledger"}
+        assert next(each for each in body["components"] if each["name"] == "queue")["message"] == "long"
+        scraped = httpx.get(f"{url}/metrics")
+        assert "http_server_request_duration_seconds_count" in scraped.text
+        assert httpx.head(f"{url}/health/live").content == b""
+        assert (httpx.post(f"{url}/health").status_code, httpx.get(f"{url}/nothing").status_code) == (405, 404)
+        if not way:
+            blocker = threading.Thread(target=service.get, args=("/block/4",))
+            blocker.start()
+            stalled = eventually(lambda: (a := httpx.get(f"{url}/health/live")).status_code == 503 and a)
+            assert stalled.json()["reason"] == "event_loop_stalled"
+            assert blocker.is_alive(), "it was said while it was so"
+            assert httpx.get(f"{url}/metrics").status_code == 200
+            blocker.join()
+            eventually(lambda: httpx.get(f"{url}/health/live").status_code == 200)
+
+
+def test_a_management_port_that_is_taken_is_said_and_stops_nothing(engine: ChangingEngine) -> None:
+    port = engine.url.rpartition(":")[2]
+    env = {**QUICK, "ENGINE": engine.url, "OTEL_SEARCH_MANAGEMENT_PORT": port}
+    with serve("healthy:app", env=env, ready="/items/healthy") as service:
+        line = service.event(logger="otel_search.endpoints", level="error")
+        assert f"OTEL_SEARCH_MANAGEMENT_PORT={port} cannot be listened on at 127.0.0.1" in line["event"]
+        assert service.get("/items/healthy").status_code == 200

@@ -1,0 +1,120 @@
+"""Our routes on a port of their own, on loopback by default: a server in threads, beside the event loop.
+
+It answers while the application's event loop is stalled, which is when one wants to know. All workers
+listen on the one port (`SO_REUSEPORT`), the kernel gives each connection to one of them, and each
+tells of all. So no worker loses a race for the port, and none has to hand it over when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from otel_search.endpoints.response import Request, Response, text
+
+_logger = logging.getLogger("otel_search.endpoints")
+
+_MAX_CONNECTIONS = 64
+_SECONDS = 10.0
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str]) -> None:
+        self.answer = answer
+        self.paths = paths
+        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        if hasattr(socket, "SO_REUSEPORT"):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the interface's
+        """A client that left, mostly; what goes wrong in an answer is logged there."""
+        _logger.debug("a connection to the management port has failed", exc_info=True)  # noqa: LOG014 - called while it is handled
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "otel-search"
+    sys_version = ""
+    timeout = _SECONDS
+    server: _Server
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path[:2048])
+        path = url.path.rstrip("/")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(path, self.command, dict(parse_qsl(url.query, keep_blank_values=True)), headers)
+        response = self.server.answer(request) if path in self.server.paths else text(404, "not found")
+        self.send_response(response.status)
+        fields = {
+            "content-type": response.content_type,
+            "content-length": str(len(response.body)),
+            "cache-control": "no-store",
+            **response.headers,
+        }
+        if self.command not in ("GET", "HEAD"):
+            self.close_connection = True  # whatever its body is, it stays unread
+            fields["connection"] = "close"
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815 - http.server's
+
+    def log_message(self, *_: object) -> None:
+        """No lines for probes and scrapes."""
+
+
+def listen(host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str]) -> int | None:
+    """Answer on a port of our own, in threads that hold no process at its end.
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 for any.
+        answer: Answers a request for one of `paths`.
+        paths: What is there.
+
+    Returns:
+        The port, or `None` if it cannot be listened on, which is said.
+    """
+    try:
+        server = _Server(host, port, answer, paths)
+    except OSError as error:
+        _logger.error(
+            "OTEL_SEARCH_MANAGEMENT_PORT=%s cannot be listened on at %s (%s): there are no health checks and no metrics",
+            port,
+            host,
+            error.strerror or error,
+        )
+        return None
+    threading.Thread(target=server.serve_forever, name="otel-search management", daemon=True).start()
+    chosen = int(server.server_address[1])
+    _logger.info("health checks and metrics are at http://%s:%d", f"[{host}]" if ":" in host else host, chosen)
+    return chosen
