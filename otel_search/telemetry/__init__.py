@@ -25,7 +25,8 @@ def set_up(**configurator_arguments: Any) -> None:
     if _ready or effective.sdk_disabled:
         return
     _ready = True
-    faults = (*effective.faults, *correct(settings.environment()))
+    # A variable that both of us read is said once.
+    faults = tuple(dict.fromkeys((*effective.faults, *correct(settings.environment()))))
     settings.set_defaults()
     from otel_search.telemetry import sdk
 

@@ -8,6 +8,7 @@ the line is said once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -146,6 +147,7 @@ def correct(environ: Environment) -> list[str]:
             del environ[variable]
     for processor in ("BSP", "BLRP"):
         faults += _correct_batch_size(environ, processor)
+    faults += _correct_excluded_urls(environ)
     return faults
 
 
@@ -166,6 +168,19 @@ def _correct_exporters(environ: Environment, signal: str) -> list[str]:
         return []
     environ[variable] = ",".join(good) or "otlp"
     return [_fault(variable, text, environ[variable], f"{' | '.join(sorted(known))}, separated by commas, or none")]
+
+
+def _correct_excluded_urls(environ: Environment) -> list[str]:
+    """Contrib's instrumentations compile these while they are imported, and then cannot be imported."""
+    faults = []
+    for variable in [name for name in environ if name.startswith("OTEL_PYTHON_") and name.endswith("EXCLUDED_URLS")]:
+        text = environ[variable]
+        try:
+            re.compile("|".join(pattern.strip() for pattern in text.split(",")))
+        except re.error:
+            faults.append(_fault(variable, text, "no value", "regular expressions, separated by commas"))
+            del environ[variable]
+    return faults
 
 
 def _correct_batch_size(environ: Environment, processor: str) -> list[str]:

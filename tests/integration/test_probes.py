@@ -129,3 +129,15 @@ def test_excluded_urls_are_honoured_as_upstream_does(
             assert seen.access_line(service, response)["url.path"] == path
         assert {line["url.path"] for line in service.events(event="request completed")} == set(loud)
         eventually(lambda: seen.count(service) == len(loud))
+
+
+def test_a_pattern_that_is_none_costs_one_line(engine: ScriptedServer) -> None:
+    env = {"ELASTICSEARCH_URL": engine.url, "OTEL_PYTHON_EXCLUDED_URLS": "health,["}
+    with serve("probes:app", env=env) as service:
+        response = service.get("/items/healthy")
+        assert seen.server_span(service, response).name == "GET /items/healthy"
+        eventually(lambda: seen.count(service) == 1)
+        (line,) = [event for event in service.events() if "EXCLUDED_URLS" in event["event"]]
+        assert line["event"].startswith(
+            "OTEL_PYTHON_EXCLUDED_URLS='health,[' is not accepted, using no value; accepted: "
+        )
