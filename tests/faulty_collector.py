@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -20,8 +19,8 @@ class FaultyCollector:
     """Answers OTLP over HTTP as `faults` says; without one it records and answers 200.
 
     A fault is `blackhole` (takes the request and never answers), `garbage` (answers what is not
-    HTTP), `close` (closes the connection), `hold` (answers well when `release` is called), or a
-    status such as `503` or `503 60`, where the second number is the header `Retry-After`.
+    HTTP), `hold` (answers well when `release` is called), or a status such as `503` or `503 60`,
+    where the second number is the header `Retry-After`.
 
     Args:
         faults: One for all signals, or some signals each with its own.
@@ -68,9 +67,6 @@ class FaultyCollector:
                 handler.close_connection = True
             case ["garbage"]:
                 handler.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
-                handler.close_connection = True
-            case ["close"]:
-                handler.connection.shutdown(socket.SHUT_RDWR)
                 handler.close_connection = True
             case ["hold"]:
                 self._released.wait()

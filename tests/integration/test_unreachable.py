@@ -32,7 +32,6 @@ FAULTS = {
     "429": "429",
     "404": "404",
     "garbage": "garbage",
-    "closed connections": "close",
     "a closed port, by gRPC": "",
 }
 
