@@ -2,7 +2,7 @@
 
 Metrics of two workers under one id overwrite each other. The SDK makes a new id for each process and
 each forked child. What it does not see to: an id that the user gave, which all workers share, and which
-it would forget at a fork; and SDKs before 1.44, which make none.
+it would forget at a fork; and SDKs before 1.44, which leave the parent's in the child.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -32,14 +32,14 @@ def instance_id() -> dict[str, str]:
     return {INSTANCE_ID: _unique(given)} if _is_spawned() else {}
 
 
-def renew(providers: Iterable[Any]) -> None:
+def renew(providers: Collection[Any]) -> None:
     """In a forked child: give all signals the id of this process, where the SDK does not.
 
     Args:
         providers: The SDK's providers.
     """
     given = _given()
-    if given is None and INSTANCE_ID in Resource.create().attributes:
+    if given is None and all(hasattr(provider, "_update_resource") for provider in providers):
         return
     new = str(uuid.uuid4()) if given is None else _unique(given)
     for provider in providers:

@@ -9,21 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import ClassVar
 
 from fastapi import BackgroundTasks, FastAPI
 from opentelemetry import trace
-from uvicorn.workers import UvicornWorker
 
 OWN = os.environ.get("OWN", "").split(",")
 logger = logging.getLogger("app")
 tracer = trace.get_tracer("app")
-
-
-class WithoutLifespan(UvicornWorker):
-    """A gunicorn worker as uvicorn's documentation shows one."""
-
-    CONFIG_KWARGS: ClassVar = {"lifespan": "off"}
 
 
 def own_handler(number: int, _frame: FrameType | None) -> None:

@@ -155,7 +155,7 @@ def test_all_workers_of_uvicorn_send_what_they_have() -> None:
 
 GUNICORNS = {
     "gunicorn --preload": [*UVICORN_WORKER, "--preload"],
-    "gunicorn without lifespan": ["--worker-class", "ending.WithoutLifespan"],
+    "gunicorn without lifespan": ["--worker-class", "without_lifespan.WithoutLifespan"],
 }
 
 
