@@ -100,7 +100,7 @@ class Hooks:
                 await originals["__call__"](self, scope, receive, send)
                 return
             layer = self.__dict__.get(_LAYER)
-            if layer is None:
+            if layer is None or layer.app.__self__ is not self:  # an application that was copied has the copied layer
                 if not hooks._serves(self):
                     await originals["__call__"](self, scope, receive, send)
                     return
@@ -219,9 +219,7 @@ class _AccessLogMode:
         return self._found
 
 
-async def _lifespan(
-    app: Callable[..., Any], scope: Scope, receive: Receive, send: Send, endpoints: Endpoints
-) -> None:
+async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, send: Send, endpoints: Endpoints) -> None:
     """Pass a lifespan on, and flush when it ends: after SIGTERM this is the last moment that is sure to come."""
 
     async def flushing_send(message: Message) -> None:

@@ -1,5 +1,6 @@
 """Applications built, loaded and served again and again in one process; says what it saw in one line."""
 
+import copy
 import importlib
 import json
 import sys
@@ -76,6 +77,15 @@ with TestClient(by_hand) as client:
     seen["on their own"] += 1
     otel_search.instrument(by_hand)
     ask(client)
+
+
+# A copy, with a route of its own.
+copied = copy.copy(rebuilt.app)
+copied.router = rebuilt.build().router
+copied.middleware_stack = None
+copied.get("/own")(lambda: "own")
+with TestClient(copied) as client:
+    ask(client, "/own")
 
 
 # A subclass, and an application that another ASGI application wraps.

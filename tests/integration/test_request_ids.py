@@ -158,6 +158,21 @@ TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
         f"00-{TRACE_ID[:-1]}é-{SPAN_ID}-01",
         '{"traceparent": 1}',
     ],
+    ids=[
+        "empty",
+        "words",
+        "no flags",
+        "a fifth part",
+        "zero trace id",
+        "zero span id",
+        "version ff",
+        "capitals",
+        "short",
+        "flags",
+        "long",
+        "not ascii",
+        "json",
+    ],
 )
 def test_a_broken_traceparent_starts_a_new_trace(service: Service, header: str) -> None:
     status, headers = raw(service, "/item/1", b"traceparent: " + header.encode())
@@ -180,6 +195,17 @@ def test_a_broken_traceparent_starts_a_new_trace(service: Service, header: str) 
         b"baggage: " + MARKER.encode(),
         b"baggage: a b=" + MARKER.encode(),
         b"baggage: v=" + MARKER.encode() + b"\xff",
+    ],
+    ids=[
+        "many members",
+        "one long member",
+        "no key",
+        "not ascii",
+        "long baggage",
+        "much baggage",
+        "no pair",
+        "blank in key",
+        "baggage not ascii",
     ],
 )
 def test_a_monstrous_tracestate_or_baggage_does_no_harm(service: Service, header: bytes) -> None:
