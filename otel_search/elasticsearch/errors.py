@@ -28,7 +28,7 @@ def error_type(error: BaseException, operation: str) -> str | None:
         answers 404 without an error, and the caller asked because it did not know.
     """
     body = getattr(error, "body", None)
-    sent = error_type_of(body.get("error")) if isinstance(body, dict) else None
+    sent = error_type_of(body.get("error")) or _first_cause(body) if isinstance(body, dict) else None
     if _status(error) == 404:
         if isinstance(body, dict) and "error" not in body and _is_about_a_document(body):
             return None
@@ -36,6 +36,13 @@ def error_type(error: BaseException, operation: str) -> str | None:
         if operation == "get_source" and sent == "resource_not_found_exception":
             return None
     return sent or type(error).__name__
+
+
+def _first_cause(body: dict[str, Any]) -> str | None:
+    # `update_by_query` and its like answer 409 with their failures and no error.
+    failures = body.get("failures")
+    first = failures[0] if isinstance(failures, list) and failures else None
+    return error_type_of(first.get("cause")) if isinstance(first, dict) else None
 
 
 def _is_about_a_document(body: dict[str, Any]) -> bool:

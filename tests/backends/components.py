@@ -38,15 +38,15 @@ class Component:
     Args:
         name: The name on the command line.
         version: The pinned version, without the leading ``v``.
-        go: The lowest Go version that the sources accept.
-        programs: The binaries that the steps leave in ``bin/``.
+        go: The lowest Go version that the sources accept; None for what Maven and a JDK build.
+        programs: What the steps leave in ``bin/``: binaries, and directories that they need.
         steps: Commands, run in order in an empty directory; ``{dir}`` is that directory.
         files: Files that stand in that directory before the first step.
     """
 
     name: str
     version: str
-    go: tuple[int, int, int]
+    go: tuple[int, int, int] | None
     programs: tuple[str, ...]
     steps: tuple[tuple[str, ...], ...]
     files: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Component:
 
     def is_built(self) -> bool:
         """Whether every program is in the cache."""
-        return all((self.directory / program).is_file() for program in self.programs)
+        return all((self.directory / program).exists() for program in self.programs)
 
 
 def cache_root() -> Path:
@@ -139,7 +139,9 @@ def prometheus() -> Component:
 
 def components() -> dict[str, Component]:
     """Return every component by name, in the order in which they are built."""
-    found = (collector(MANIFEST.read_text(encoding="utf-8")), jaeger(), prometheus())
+    from tests.backends.opensearch_build import opensearch
+
+    found = (collector(MANIFEST.read_text(encoding="utf-8")), jaeger(), prometheus(), opensearch())
     return {component.name: component for component in found}
 
 
@@ -147,7 +149,7 @@ def find(program: str) -> Path | None:
     """Look a built program up in the cache.
 
     Args:
-        program: ``otelcol-search``, ``jaeger``, ``prometheus`` or ``promtool``.
+        program: ``otelcol-search``, ``jaeger``, ``prometheus``, ``promtool`` or ``opensearch``.
 
     Returns:
         Its path, or None if it is not built with the pins of this checkout.
