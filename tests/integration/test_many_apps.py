@@ -64,4 +64,6 @@ def test_no_thread_is_left_by_an_application(outcome: Any) -> None:
 def test_nothing_complains(outcome: Any) -> None:
     _, _, done = outcome
     assert done.stderr == ""
-    assert [line for line in done.stdout.splitlines() if '"level":"info"' not in line and '"requests"' not in line] == []
+    assert [
+        line for line in done.stdout.splitlines() if '"level":"info"' not in line and '"requests"' not in line
+    ] == []
