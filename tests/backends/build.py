@@ -52,7 +52,9 @@ def check_toolchain(component: Component) -> str:
     if component.go is None:
         missing = [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
         if missing:
-            raise ToolchainMissingError(f"{component.name}: {', '.join(missing)} not on PATH (a JDK and Maven are needed)")
+            raise ToolchainMissingError(
+                f"{component.name}: {', '.join(missing)} not on PATH (a JDK and Maven are needed)"
+            )
         return "Maven"
     needed = ".".join(map(str, component.go))
     if shutil.which("go") is None:
