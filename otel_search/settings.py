@@ -196,11 +196,14 @@ class Rotation:
         return {86_400: "daily", 3_600: "hourly"}.get(self.period, "off")
 
 
-def _small_number(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 1000:
-        raise ValueError
-    return value
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse
 
 
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
@@ -210,7 +213,8 @@ PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
 LEVEL = _one_of("debug", "info", "warning", "error", "critical")
 TEXT = Accepts(str.strip, "text")
 ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `hourly` | `off`")
-SMALL_NUMBER = Accepts(_small_number, "a whole number, 0 to 1000")
+SMALL_NUMBER = Accepts(_whole_number(0, 1000), "a whole number, 0 to 1000")
+MEGABYTES = Accepts(_whole_number(1, 1_000_000), "a whole number, 1 to 1000000")
 GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
 PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
 PATH = Accepts(_path, "a path such as `/health`")
@@ -281,6 +285,61 @@ class Settings:
         "When the log file is renamed to `<file>.1` and the older ones to `.2` and so on: at a size, or by UTC time.",
     )
     log_file_keep: int = _setting("OTEL_SEARCH_LOG_FILE_KEEP", SMALL_NUMBER, 5, "How many renamed log files are kept.")
+    logs_elasticsearch_url: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL",
+        WORDS,
+        ("http://localhost:9200",),
+        "Where `OTEL_LOGS_EXPORTER=elasticsearch` sends log records, as URLs separated by commas.",
+    )
+    logs_elasticsearch_cloud_id: str = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_CLOUD_ID", TEXT, "", "The same, as an Elastic Cloud id; it wins over the URL."
+    )
+    logs_elasticsearch_api_key: str = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_API_KEY", TEXT, "", "The API key to log in with, as Elasticsearch encodes it."
+    )
+    logs_elasticsearch_username: str = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_USERNAME", TEXT, "", "The user to log in as, if there is no API key."
+    )
+    logs_elasticsearch_password: str = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_PASSWORD", TEXT, "", "The user's password."
+    )
+    logs_elasticsearch_ca_certs: str = _setting(
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_CA_CERTS", TEXT, "", "A file with the certificate authorities to trust."
+    )
+    logs_index: str = _setting(
+        "OTEL_SEARCH_LOGS_INDEX",
+        TEXT,
+        "",
+        """Write log records to a daily index of this name and their UTC date (`app-logs`: `app-logs-2026.11.25`),
+        in place of the data stream.""",
+    )
+    logs_dataset: str = _setting(
+        "OTEL_SEARCH_LOGS_DATASET", TEXT, "generic", "The dataset in the data stream `logs-<dataset>.otel-<namespace>`."
+    )
+    logs_namespace: str = _setting(
+        "OTEL_SEARCH_LOGS_NAMESPACE", TEXT, "default", "The namespace in the data stream's name."
+    )
+    logs_template: bool = _setting(
+        "OTEL_SEARCH_LOGS_TEMPLATE",
+        BOOLEAN,
+        True,
+        "Install an index template if Elasticsearch has none for these log records and allows it.",
+    )
+    logs_spool: str = _setting(
+        "OTEL_SEARCH_LOGS_SPOOL",
+        TEXT,
+        "",
+        "A directory for log records while Elasticsearch is down; they are sent, in order, when it is back.",
+    )
+    logs_spool_megabytes: int = _setting(
+        "OTEL_SEARCH_LOGS_SPOOL_MEGABYTES", MEGABYTES, 512, "How large the spool may become, in megabytes."
+    )
+    logs_failure_file: str = _setting(
+        "OTEL_SEARCH_LOGS_FAILURE_FILE",
+        TEXT,
+        "",
+        "A file for log records that Elasticsearch refuses, with its reasons; rotated at 10 MB, 5 are kept.",
+    )
     query_text: Literal["sanitized", "raw", "off"] = _setting(
         "OTEL_SEARCH_QUERY_TEXT",
         _one_of("sanitized", "raw", "off"),
@@ -517,6 +576,8 @@ def rows() -> tuple[Row, ...]:
 def table() -> str:
     """The settings as a Markdown table; the README's is generated from it."""
     lines = ["| variable | accepts | default | what it does |", "| --- | --- | --- | --- |"]
+        if isinstance(self.default, tuple):
+            return ",".join(self.default)
     for row in rows():
         accepts = row.accepts.words.replace("|", "\\|")
         lines.append(f"| `{row.variable}` | {accepts} | {row.default_words} | {row.help} |")

@@ -30,6 +30,7 @@ FLOORS = {
     "elasticsearch": 1,
     # above the logs: a business operation ends with a line
     "operations": 2,
+    "log_exporter": 2,
     # second floor: answers
     "health": 2,
     # hall

@@ -73,7 +73,7 @@ def counted(exporter: Any, signal: str, size: Callable[[Any], int] = len) -> Any
             try:
                 _outcome.text = ""
                 result = export(batch, *args, **kwargs)
-                cause = _outcome.text or last_words.heard()
+                cause = _outcome.text or getattr(exporter, "cause", "") or last_words.heard()
             except Exception as error:
                 cause = f"{type(error).__name__}: {error}"
                 raise

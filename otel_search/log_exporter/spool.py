@@ -1,0 +1,94 @@
+"""Bulk requests that wait on disk until Elasticsearch takes them: a file each, bounded together.
+
+The names are in the order in which the files were written, by any number of workers. Whoever holds the
+lock replays them all; a file goes when all of its documents are taken, and documents have ids of their
+own, so that a process that is killed in between costs and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+from otel_search.log_exporter.documents import Action
+
+_SUFFIX = ".ndjson"
+
+
+class SpoolFullError(OSError):
+    """There is no room for more."""
+
+
+class Spool:
+    """A directory of bulk requests.
+
+    Args:
+        directory: Where; made if it is missing.
+        max_bytes: How large all of them may be together.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory = directory.absolute()
+        self._max_bytes = max_bytes
+        self._numbers = count()
+
+    def _files(self) -> list[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(found for found in self._directory.iterdir() if found.suffix == _SUFFIX)
+        return []
+
+    def add(self, actions: list[Action]) -> None:
+        """Keep documents; raises `SpoolFullError` or another `OSError` if that cannot be."""
+        body = b"".join(action.lines for action in actions)
+        used = 0
+        for found in self._files():
+            with contextlib.suppress(FileNotFoundError):
+                used += found.stat().st_size
+        if used + len(body) > self._max_bytes:
+            raise SpoolFullError(f"the spool {self._directory} is full: {used} of {self._max_bytes} bytes")
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers):06d}{_SUFFIX}"
+        unfinished = self._directory / f"{name}.unfinished"
+        with unfinished.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(self._directory / name)
+
+    def replay(self, send: Callable[[bytes], None]) -> bool:
+        """Send what waits, in its order.
+
+        Args:
+            send: Sends one request's body; what it raises ends the replay, and what is left waits on.
+
+        Returns:
+            Whether nothing waits any more.
+        """
+        files = self._files()
+        if not files:
+            return True
+        with self._alone() as alone:
+            if not alone:
+                return False
+            for path in self._files():
+                send(path.read_bytes())
+                path.unlink()
+        return not self._files()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        fd = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(fd)
