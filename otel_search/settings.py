@@ -560,6 +560,8 @@ class Row:
             return "no value"
         if isinstance(self.default, tuple):
             return ",".join(word if isinstance(word, str) else f"{word:g}" for word in self.default)
+        if isinstance(self.default, tuple):
+            return ",".join(self.default)
         return str(self.default).lower() if isinstance(self.default, bool) else f"{self.default}"
 
 
@@ -576,8 +578,6 @@ def rows() -> tuple[Row, ...]:
 def table() -> str:
     """The settings as a Markdown table; the README's is generated from it."""
     lines = ["| variable | accepts | default | what it does |", "| --- | --- | --- | --- |"]
-        if isinstance(self.default, tuple):
-            return ",".join(self.default)
     for row in rows():
         accepts = row.accepts.words.replace("|", "\\|")
         lines.append(f"| `{row.variable}` | {accepts} | {row.default_words} | {row.help} |")
