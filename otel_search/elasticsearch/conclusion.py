@@ -22,12 +22,18 @@ from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.errors import CANCELLATIONS, error_type
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
+from otel_search.elasticsearch.points import Point
 from otel_search.elasticsearch.reply import read
 from otel_search.elasticsearch.request import decoded, describe, type_of
 from otel_search.elasticsearch.urls import parameters_of, templated_url
 
 if TYPE_CHECKING:
     from otel_search.elasticsearch.call import Call
+
+# Keys of an operation's time series, besides statuses and query types.
+_ROWS = ("rows",)
+_SEARCHES = "searches"
+_MAX_POINTS = 64
 
 _ERROR = Status(StatusCode.ERROR)
 
@@ -82,39 +88,46 @@ def _facts(call: Call) -> Facts:
 
 
 def _measure(call: Call, duration: float, failure: str | None, outcome: str | None, facts: Facts) -> None:
-    telemetry, operation = call.telemetry, call.operation
-    instruments, context, points = telemetry.instruments, call.context, operation.points
+    telemetry, operation, context = call.telemetry, call.operation, call.context
+    instruments, points = telemetry.instruments, operation.points
+    sampled = call.otel_span.get_span_context().trace_flags.sampled
     key: Any = (call.status, failure)
-    attributes = points.get(key)
-    if attributes is None:
+    point = points.get(key)
+    if point is None:
         attributes = operation.metric_attributes.copy()
         if call.status is not None:
             attributes[semconv.DB_STATUS_CODE] = str(call.status)
         if failure is not None:
             attributes[semconv.ERROR_TYPE] = telemetry.error_types(failure)
-        if len(points) < 64:
-            points[key] = attributes
-    instruments.duration.record(duration, attributes, context)
+        point = _keep(call, key, instruments.duration, attributes)
+    point.record(duration, context, sampled)
     if operation.is_search:
-        _measure_searches(call, outcome, facts)
+        _measure_searches(call, outcome, facts, sampled)
     if facts.rows is not None:
-        instruments.rows.record(facts.rows, _point(call, None), context)
+        point = points.get(_ROWS)
+        if point is None:
+            point = _keep(call, _ROWS, instruments.rows, operation.database_attributes)
+        point.record(facts.rows, context, sampled)
         if facts.took is not None:
-            instruments.took.record(facts.took, _point(call, _type(call)), context)
+            key = _type(call)
+            point = points.get(key)
+            if point is None:
+                attributes = operation.database_attributes
+                if key is not None:
+                    attributes = attributes | {semconv.QUERY_TYPE: key}
+                point = _keep(call, key, instruments.took, attributes)
+            point.record(facts.took, context, sampled)
     if facts.items is not None:
         _measure_items(call, facts.items)
 
 
-def _point(call: Call, query_type: str | None) -> dict[str, Any]:
+def _keep(call: Call, key: Any, instrument: Any, attributes: dict[str, Any]) -> Point:
+    """The time series of these attributes, kept for the next call as long as there are not too many."""
     points = call.operation.points
-    attributes = points.get(query_type)
-    if attributes is None:
-        attributes = call.operation.metric_attributes.copy()
-        del attributes[semconv.DB_SYSTEM]
-        if query_type is not None:
-            attributes[semconv.QUERY_TYPE] = query_type
-        points[query_type] = attributes
-    return attributes
+    point = Point(instrument, attributes, lean=call.telemetry.lean)
+    if len(points) < _MAX_POINTS:
+        points[key] = point
+    return point
 
 
 def _type(call: Call) -> str | None:
@@ -129,11 +142,11 @@ def _body(call: Call) -> Any:
     return body
 
 
-def _measure_searches(call: Call, outcome: str | None, facts: Facts) -> None:
-    searches, family = call.telemetry.instruments.searches, call.operation.family
+def _measure_searches(call: Call, outcome: str | None, facts: Facts, sampled: bool) -> None:
+    family = call.operation.family
     if facts.searches is None:
         if outcome is not None:
-            searches.add(1, _outcome(call, family, outcome), call.context)
+            _count_searches(call, family, outcome, 1, sampled)
         return
     targets = _targets(call)
     counted: dict[tuple[str | None, str], int] = {}
@@ -142,20 +155,18 @@ def _measure_searches(call: Call, outcome: str | None, facts: Facts) -> None:
         key = (call.telemetry.families.of(target) or family, one)
         counted[key] = counted.get(key, 0) + 1
     for (collection, one), count in counted.items():
-        searches.add(count, _outcome(call, collection, one), call.context)
+        _count_searches(call, collection, one, count, sampled)
 
 
-def _outcome(call: Call, family: str | None, outcome: str) -> dict[str, Any]:
-    key = ("outcome", family, outcome)
-    points = call.operation.points
-    attributes = points.get(key)
-    if attributes is None:
+def _count_searches(call: Call, family: str | None, outcome: str, count: int, sampled: bool) -> None:
+    key = (_SEARCHES, family, outcome)
+    point = call.operation.points.get(key)
+    if point is None:
         attributes = {semconv.OUTCOME: outcome}
         if family is not None:
             attributes[semconv.DB_COLLECTION] = family
-        if len(points) < 64:
-            points[key] = attributes
-    return attributes
+        point = _keep(call, key, call.telemetry.instruments.searches, attributes)
+    point.record(count, call.context, sampled)
 
 
 def _targets(call: Call) -> list[str | None]:

@@ -11,6 +11,7 @@ from otel_search.elasticsearch.correlation import Correlation
 from otel_search.elasticsearch.families import Families
 from otel_search.elasticsearch.metrics import instruments
 from otel_search.elasticsearch.operation_log import OperationLog
+from otel_search.elasticsearch.points import Point
 from otel_search.elasticsearch.pools import Pools
 from otel_search.elasticsearch.reply import SEARCHES
 from otel_search.elasticsearch.request import QUERY_BODIES
@@ -37,10 +38,11 @@ class Operation:
         span_name: The name of its span, of low cardinality.
         family: The collection family, `None` without a target.
         attributes: The span's attributes at its creation.
-        metric_attributes: What its metrics have in common.
+        metric_attributes: What its durations have in common.
+        database_attributes: The same without the system, for the metrics that are about Elasticsearch alone.
         is_search: Whether it counts as a search.
         slow: From when on it is slow, in seconds; 0 for never.
-        points: Attributes of its metrics, by what they differ in.
+        points: Its time series, by what they differ in.
     """
 
     name: str
@@ -48,9 +50,10 @@ class Operation:
     family: str | None
     attributes: dict[str, Any]
     metric_attributes: dict[str, Any]
+    database_attributes: dict[str, Any]
     is_search: bool
     slow: float
-    points: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    points: dict[Any, Point] = field(default_factory=dict)
 
 
 class Telemetry:
@@ -71,6 +74,7 @@ class Telemetry:
         self.pools = self.instruments.pools = Pools()
         self.log = OperationLog()
         self.correlation = Correlation(settings, tracer_provider)
+        self.lean = settings.hot_path == "lean"
         self.is_alone = not settings.elasticsearch_http_spans
         self._known: dict[Any, Operation] = {}
 
@@ -106,6 +110,9 @@ class Telemetry:
             attributes[semconv.SERVER_ADDRESS], attributes[semconv.SERVER_PORT] = address
         if method:
             attributes[semconv.HTTP_REQUEST_METHOD] = method
+        database_attributes = {name: value for name, value in metric_attributes.items() if name != semconv.DB_SYSTEM}
         span_name = endpoint if family is None or family == semconv.OTHER else f"{endpoint} {family}"
         slow = self.settings.slow_query.of(target) if endpoint in _MAY_BE_SLOW else 0.0
-        return Operation(endpoint, span_name, family, attributes, metric_attributes, endpoint in SEARCHES, slow)
+        return Operation(
+            endpoint, span_name, family, attributes, metric_attributes, database_attributes, endpoint in SEARCHES, slow
+        )

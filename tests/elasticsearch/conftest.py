@@ -17,11 +17,6 @@ from tests.elasticsearch.clients import AsyncElasticsearch, Caller, for_memory_e
 from tests.elasticsearch.recorded import Recorded, recording
 from tests.elasticsearch.scripted import ScriptedServer
 
-KINDS = [
-    "sync",
-    pytest.param("async", marks=pytest.mark.skipif(AsyncElasticsearch is None, reason="aiohttp is not installed")),
-]
-
 
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
@@ -36,8 +31,10 @@ def server() -> Iterator[ScriptedServer]:
     running.close()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "async" and AsyncElasticsearch is None:
+        pytest.skip("aiohttp is not installed")
     return request.param
 
 
