@@ -346,6 +346,13 @@ class Settings:
         "sanitized",
         "`db.query.text`: the structure of the query without its values, the whole query, or nothing.",
     )
+    capture_search_query: Literal["omit", "raw"] | None = _setting(
+        "OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_CAPTURE_SEARCH_QUERY",
+        _one_of("omit", "raw"),
+        None,
+        """The Elasticsearch client's own variable for `db.query.text`; if set, it counts in the place of
+        `OTEL_SEARCH_QUERY_TEXT`. The client accepts no other value.""",
+    )
     elasticsearch_traceparent: bool = _setting(
         "OTEL_SEARCH_ELASTICSEARCH_TRACEPARENT",
         BOOLEAN,

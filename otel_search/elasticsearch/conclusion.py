@@ -241,7 +241,7 @@ def _describe(call: Call, found: dict[str, Any], failure: str | None, outcome: s
         if (host, port) != call.address:
             found[semconv.SERVER_ADDRESS], found[semconv.SERVER_PORT] = host, port
         found[semconv.URL_FULL] = templated_url(base_url, target, call.parts)
-    describe(operation.name, _body(call), parameters_of(target), found, text=call.telemetry.settings.query_text)
+    describe(operation.name, _body(call), parameters_of(target), found, text=call.telemetry.query_text)
     query_type = found.get(semconv.QUERY_TYPE)
     if query_type is not None:
         found[semconv.DB_QUERY_SUMMARY] = f"{operation.span_name} {query_type}"

@@ -74,6 +74,9 @@ class Telemetry:
         self.pools = self.instruments.pools = Pools()
         self.log = OperationLog()
         self.correlation = Correlation(settings, tracer_provider)
+        # The client's own variable is the standard one.
+        captured = {None: settings.query_text, "raw": "raw", "omit": "off"}
+        self.query_text: str = captured[settings.capture_search_query]
         self.lean = settings.hot_path == "lean"
         self.is_alone = not settings.elasticsearch_http_spans
         self._known: dict[Any, Operation] = {}

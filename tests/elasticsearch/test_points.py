@@ -43,8 +43,7 @@ def found(reader: InMemoryMetricReader) -> Any:
             return {name: timeless(value) for name, value in node.items() if "time_unix_nano" not in name}
         return [timeless(item) for item in node] if isinstance(node, list) else node
 
-    metrics = timeless(json.loads(data.to_json()))["resource_metrics"][0]["scope_metrics"]
-    return metrics
+    return timeless(json.loads(data.to_json()))["resource_metrics"][0]["scope_metrics"]
 
 
 def record(lean: bool, **options: Any) -> list[Any]:

@@ -98,6 +98,17 @@ def test_a_dsl_search_is_known(recorded: Recorded, server: ScriptedServer, scrip
     assert SECRET not in recorded.everything()
 
 
+def test_a_search_of_the_separate_dsl_package_is_known(
+    recorded: Recorded, server: ScriptedServer, scripted: Caller
+) -> None:
+    dsl = pytest.importorskip("elasticsearch_dsl", reason="elasticsearch-dsl is not installed")
+    kind = dsl.Search if scripted.kind == "sync" else dsl.AsyncSearch
+    server.reply({"took": 1, "hits": {"total": 0, "hits": []}, "_shards": {"total": 1, "successful": 1, "failed": 0}})
+    scripted(lambda client: kind(using=client, index="products").query("match", mail=SECRET).execute())
+    assert recorded.span.name == "search products"
+    assert attributes(recorded)["db.query.text"] == '{"query":{"match":{"mail":"?"}}}'
+
+
 def test_a_dsl_query_in_the_clients_own_search_is_known(
     recorded: Recorded, server: ScriptedServer, scripted: Caller
 ) -> None:
@@ -241,6 +252,15 @@ def test_the_text_is_off_or_raw_if_asked(server: ScriptedServer, connect) -> Non
         connect(server.url)(lambda client: client.search(index="products", **BODY))
         hashes.add(recorded.span.attributes["search.query.hash"])
     assert len(hashes) == 1
+
+
+def test_the_clients_own_variable_for_the_text_wins(server: ScriptedServer, connect) -> None:
+    with recording(Settings(query_text="off", capture_search_query="raw")) as recorded:
+        connect(server.url)(lambda client: client.search(index="products", **BODY))
+        assert json.loads(recorded.span.attributes["db.query.text"]) == BODY
+    with recording(Settings(capture_search_query="omit")) as recorded:
+        connect(server.url)(lambda client: client.search(index="products", **BODY))
+        assert "db.query.text" not in recorded.span.attributes
 
 
 def test_a_raw_text_is_bounded_too(server: ScriptedServer, connect) -> None:

@@ -209,7 +209,7 @@ def test_a_fault_of_ours_does_not_reach_the_caller(
     from otel_search.elasticsearch import conclusion, faults
 
     def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("broken on purpose")
+        raise RuntimeError("broken on purpose by jan@example.org")
 
     monkeypatch.setattr(faults, "_said", set())
     monkeypatch.setattr(conclusion, "read", broken)
@@ -219,6 +219,10 @@ def test_a_fault_of_ours_does_not_reach_the_caller(
     assert [span.name for span in recorded.spans] == ["search products"] * 2
     said = [record for record in caplog.records if record.name == "otel_search.elasticsearch"]
     assert len(said) == 2
+    for record in said:
+        assert "RuntimeError" in record.getMessage()
+        assert "test_spans.py" in record.getMessage()
+        assert "jan@example.org" not in caplog.text
 
 
 def test_uninstrumenting_puts_everything_back(server: ScriptedServer, connect: Callable[..., Caller]) -> None:
