@@ -107,6 +107,10 @@ class Service:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for reader, stream in zip(self._readers, (self.process.stdout, self.process.stderr), strict=True):
+            reader.join(5)
+            if stream is not None and not reader.is_alive():
+                stream.close()
 
     def output(self) -> str:
         return "\n".join([*self.lines, *self.error_lines])

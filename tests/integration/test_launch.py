@@ -102,9 +102,10 @@ def test_every_signal_names_the_distribution(plain: Service) -> None:
     assert described == {("otel-search", otel_search.__version__)}
 
 
-def test_nothing_else_is_written(plain: Service) -> None:
+def test_nothing_is_wrong_and_nothing_comes_from_the_machinery(plain: Service) -> None:
     assert plain.error_lines == []
-    assert {event["logger"] for event in plain.events()} == {"uvicorn.error", "app", "otel_search.access"}
+    assert {event["level"] for event in plain.events()} == {"info"}
+    assert not [event for event in plain.events() if event["logger"].startswith("opentelemetry")]
 
 
 # -- beside other distributions ---------------------------------------------------------------

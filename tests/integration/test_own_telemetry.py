@@ -98,8 +98,8 @@ def test_instrumenting_in_code_besides_the_launcher_changes_nothing() -> None:
     with served("instrument,instrument") as service:
         service.stop()
         assert_everything_came_once(service.recording, "test-service")
-        assert {event["level"] for event in service.events()} == {"info", "warning"}
-        assert [event["logger"] for event in service.events(level="warning")] == ["app"] * 3
+        noticed = [event for event in service.events() if event["level"] != "info" and event["logger"] != "app"]
+        assert noticed == []
 
 
 def test_in_code_alone_own_providers_are_kept_and_that_is_said() -> None:

@@ -163,6 +163,8 @@ GUNICORNS = {
 def test_all_workers_of_gunicorn_send_what_they_have(way: str) -> None:
     command = [*GUNICORN, *GUNICORNS[way], "--workers", "2"]
     with served(command=command) as service:
+        serving: set[int] = set()
+        eventually(lambda: serving.add(service.get("/health").json()) or len(serving) == 2)
         items(service)
         assert service.stop() == 0  # the supervisor's status, as without us
         recording = service.recording
