@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otel_search.fastapi import instrument, uninstrument
     from otel_search.health import HealthCheck, HealthResult
+    from otel_search.kpis import Kpi
     from otel_search.operations import operation
 
 __version__ = "0.1.0"
@@ -21,12 +22,13 @@ __version__ = "0.1.0"
 _DOORS = {
     "HealthCheck": "otel_search.health",
     "HealthResult": "otel_search.health",
+    "Kpi": "otel_search.kpis",
     "instrument": "otel_search.fastapi",
     "operation": "otel_search.operations",
     "uninstrument": "otel_search.fastapi",
 }
 
-__all__ = ["HealthCheck", "HealthResult", "__version__", "instrument", "operation", "uninstrument"]
+__all__ = ["HealthCheck", "HealthResult", "Kpi", "__version__", "instrument", "operation", "uninstrument"]
 
 
 def __getattr__(name: str) -> Any:

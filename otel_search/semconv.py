@@ -25,6 +25,7 @@ URL_SCHEME = "url.scheme"
 USER_AGENT = "user_agent.original"
 REQUEST_ID = "search.request.id"
 RESPONSE_STREAM = "search.response.stream"
+CLIENT_LEFT = "search.client.left"
 WEBSOCKET_CLOSE_CODE = "search.websocket.close_code"
 
 # -- attributes of an Elasticsearch call ------------------------------------------------------
@@ -198,6 +199,7 @@ HTTP_DURATION = Metric(
         HTTP_RESPONSE_STATUS_CODE,
         ERROR_TYPE,
         RESPONSE_STREAM,
+        CLIENT_LEFT,
     ),
     DURATION_BUCKETS,
 )

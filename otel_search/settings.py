@@ -487,6 +487,22 @@ class Settings:
         """How the gauges of several workers become one at `/metrics`, by patterns of their names. Others have one
         series a worker.""",
     )
+    apdex_threshold: float = _setting(
+        "OTEL_SEARCH_APDEX_THRESHOLD",
+        SECONDS,
+        0.25,
+        "Apdex: up to how many seconds a request satisfies; up to four times as many it is tolerated.",
+    )
+    kpi_source: str = _setting(
+        "OTEL_SEARCH_KPI_SOURCE",
+        URL,
+        "",
+        """The address of a Prometheus that KPIs are computed in, for the whole fleet. Unset: from the workers of this
+        server.""",
+    )
+    kpi_selector: str = _setting(
+        "OTEL_SEARCH_KPI_SELECTOR", TEXT, "", 'Which series in that Prometheus are this service\'s, as `job="shop"`.'
+    )
     admin_token: str = _setting(
         "OTEL_SEARCH_ADMIN_TOKEN",
         TEXT,

@@ -33,6 +33,7 @@ FLOORS = {
     "log_exporter": 2,
     # second floor: answers
     "health": 2,
+    "kpis": 2,
     # hall
     "telemetry": 3,
     "middleware": 3,

@@ -20,6 +20,7 @@ from otel_search.aside import in_thread
 from otel_search.endpoints import management
 from otel_search.endpoints.response import Request, Response, json, text
 from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
+from otel_search.kpis import Kpis
 from otel_search.metrics import Metrics
 from otel_search.settings import Settings
 
@@ -27,6 +28,7 @@ __all__ = ["Endpoints", "Request", "Response", "application_paths"]
 
 _logger = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD")
+_ADMIN = "/admin/metrics"
 
 
 class Endpoints:
@@ -39,6 +41,7 @@ class Endpoints:
     Attributes:
         health: The health of the process.
         metrics: The metrics of all workers.
+        kpis: What comes of them.
         paths: All paths that are served on the application's port.
     """
 
@@ -47,6 +50,13 @@ class Endpoints:
         self.health = Health(effective, identity)
         self.paths = application_paths(effective)
         self.metrics = Metrics(effective.gauges)
+        self.kpis = Kpis(
+            self.metrics.merged,
+            lambda: self.metrics.directory,
+            apdex_threshold=effective.apdex_threshold,
+            source=effective.kpi_source,
+            selector=effective.kpi_selector,
+        )
         self._begun_in = 0
         self._health_paths = _health_paths(effective)
         self._metrics_path = effective.metrics_path if "metrics" in effective.routes else None
@@ -61,8 +71,12 @@ class Endpoints:
         try:
             self.health.loop.on_lag = semconv.EVENT_LOOP_LAG.on(_meter()).record
             self.health.loop.watch(asyncio.get_running_loop())
-            if self._metrics_path is not None:
+            if self._metrics_path is not None or _ADMIN in _paths(self._settings):
                 self.metrics.begin()
+            if _ADMIN in _paths(self._settings):
+                self.kpis.begin()
+            elif "admin" in self._settings.routes:
+                _logger.info("GET %s tells the KPIs if OTEL_SEARCH_ADMIN_TOKEN is set", _ADMIN)
             port, every = self._settings.management_port, _paths(self._settings)
             if port is not None and every:
                 management.listen(self._settings.management_host, port, self.answer_in_thread, every)
@@ -72,8 +86,7 @@ class Endpoints:
     def end(self) -> None:
         """The server has served its last request."""
         try:
-            if self._metrics_path is not None:
-                self.metrics.end()
+            self.metrics.end()
         except Exception as error:
             _logger.warning("the last metrics could not be left to other workers: %r", error)
 
@@ -106,6 +119,10 @@ class Endpoints:
             headers = request.headers
             body, kind, more = self.metrics.text(headers.get("accept", ""), headers.get("accept-encoding", ""))
             return Response(200, body, kind, more)
+        if request.path == _ADMIN:
+            if not request.is_authorized(self._settings.admin_token):
+                return text(401, "a bearer token is needed", **{"www-authenticate": "Bearer"})
+            return json(200, self.kpis.report())
         return _of_report(self.health.report_in_thread(self._health_paths[request.path], **self._wishes(request)))
 
     def _wishes(self, request: Request) -> dict[str, Any]:
@@ -138,7 +155,8 @@ def application_paths(effective: Settings) -> frozenset[str]:
 
 def _paths(effective: Settings) -> frozenset[str]:
     metrics = {effective.metrics_path} if "metrics" in effective.routes else set()
-    return frozenset({*_health_paths(effective), *metrics})
+    admin = {_ADMIN} if "admin" in effective.routes and effective.admin_token else set()
+    return frozenset({*_health_paths(effective), *metrics, *admin})
 
 
 def _health_paths(effective: Settings) -> dict[str, str]:

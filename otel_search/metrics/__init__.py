@@ -7,6 +7,7 @@ says how and why that way.
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 from otel_search.metrics import exposition
 from otel_search.metrics.merging import Merged
@@ -42,6 +43,11 @@ class Metrics:
     def merged(self) -> Merged:
         """The metrics of all workers, now; takes some milliseconds, so not on an event loop."""
         return self._workers.merged()
+
+    @property
+    def directory(self) -> Path | None:
+        """What the workers share, or `None` if this process serves alone."""
+        return self._workers.directory
 
     def text(self, accept: str, accept_encoding: str) -> tuple[bytes, str, dict[str, str]]:
         """The answer to a scrape.

@@ -83,6 +83,11 @@ class Workers:
             except OSError as error:
                 _logger.warning("/metrics tells of one worker alone: there is no directory to share: %s", error)
 
+    @property
+    def directory(self) -> Path | None:
+        """The directory that the workers share, or `None` if this process serves alone."""
+        return None if self._place is None else self._place.directory
+
     def merged(self) -> Merged:
         """The metrics of all workers; takes half a second at most beyond what this process needs itself."""
         merged = Merged(self._gauges)
@@ -107,7 +112,7 @@ class _Place:
     """
 
     def __init__(self, directory: Path, snapshot: Callable[[], Snapshot]) -> None:
-        self._directory = directory
+        self.directory = directory
         self._snapshot = snapshot
         self._writing = threading.Lock()
         self._number, self._held = _take(directory)
@@ -123,7 +128,7 @@ class _Place:
         with self._writing:
             began = time.monotonic()
             now = self._snapshot()
-            path = self._directory / f"{self._number}.json"
+            path = self.directory / f"{self._number}.json"
             fresh = path.with_suffix(".new")
             fresh.write_bytes(orjson.dumps([self._before, now]))
             fresh.replace(path)
@@ -132,16 +137,16 @@ class _Place:
 
     def read_all(self, merged: Merged) -> None:
         """Add up all places."""
-        numbers = sorted(int(path.stem) for path in self._directory.glob("*.lock") if path.stem.isdigit())
-        others = [number for number in numbers if number != self._number and _is_held(self._directory, number)]
-        asked = _ask(self._directory, others)
+        numbers = sorted(int(path.stem) for path in self.directory.glob("*.lock") if path.stem.isdigit())
+        others = [number for number in numbers if number != self._number and _is_held(self.directory, number)]
+        asked = _ask(self.directory, others)
         own = self.write()
         asked.wait(_ASK_SECONDS)
         for number in numbers:
             if number == self._number:
                 before, now = self._before, own
             else:
-                parts = _parts(self._directory / f"{number}.json")
+                parts = _parts(self.directory / f"{number}.json")
                 if len(parts) != 2:
                     continue
                 before, now = parts
@@ -149,7 +154,7 @@ class _Place:
             merged.add(now, living=number == self._number or number in others, worker=str(number))
 
     def _listen(self) -> socket.socket | None:
-        path = self._directory / f"{self._number}.sock"
+        path = self.directory / f"{self._number}.sock"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)

@@ -70,4 +70,6 @@ class StreamAwareHistogram:
         state = CURRENT.get()
         if state is not None and state.stream:
             attributes = {**(attributes or {}), semconv.RESPONSE_STREAM: True}
+        if state is not None and state.left:
+            attributes = {**(attributes or {}), semconv.CLIENT_LEFT: True}
         self._histogram.record(amount, attributes, context)

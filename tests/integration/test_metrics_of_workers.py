@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -61,8 +62,12 @@ def send(service: Service, count: int, path: str = "/search") -> None:
 
 
 def workers(service: Service) -> list[psutil.Process]:
-    children = psutil.Process(service.process.pid).children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(service.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that has just been killed
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def _gunicorn() -> list[str]:
