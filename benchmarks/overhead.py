@@ -111,7 +111,7 @@ class Receiver:
 def run(variant: str, endpoint: str, requests: int) -> dict[str, float]:
     """One round of one variant: CPU microseconds a request, p50 and p99 in ms."""
     binaries, launched, variables = VARIANTS[variant]
-    command = [str(binaries / "python"), str(HERE / "searchapp.py"), str(requests)]
+    command = [str(binaries / "python"), "-P", str(HERE / "searchapp.py"), str(requests)]
     if launched:
         command = [str(binaries / "opentelemetry-instrument"), *command]
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}

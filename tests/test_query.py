@@ -82,7 +82,7 @@ def text(body: Any) -> str:
         ),
         (
             {"suggest": {"text": SECRET, "s": {"term": {"field": "name"}}}},
-            '{"suggest":{"text":"?","s":{"term":{"field":"?"}}}}',
+            '{"suggest":{"text":"?","s":{"term":{"field":"name"}}}}',
         ),
         ({"params": {"a": [1, 2, {"b": SECRET}]}}, '{"params":{"a":["?","?",{"b":"?"}]}}'),
         ({"a": None, "b": True, "c": []}, '{"a":"?","b":"?","c":[]}'),

@@ -112,7 +112,7 @@ BODIES = objects(
     retriever=one(
         st.sampled_from(["standard", "knn"]), objects(query=QUERIES, field=FIELDS, query_vector=st.lists(VALUES))
     ),
-    suggest=objects(text=VALUES, s=objects(text=VALUES, term=objects(field=VALUES))),
+    suggest=objects(text=VALUES, s=objects(text=VALUES, term=objects(field=FIELDS))),
     search_after=st.lists(VALUES, max_size=2),
     pit=objects(id=VALUES, keep_alive=VALUES),
     size=VALUES,

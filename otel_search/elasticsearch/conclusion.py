@@ -19,7 +19,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_search import semconv
 from otel_search.elasticsearch import faults
-from otel_search.elasticsearch.errors import CANCELLATIONS, error_type
+from otel_search.elasticsearch.errors import CANCELLATIONS, error_type, root_cause_of
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
 from otel_search.elasticsearch.points import Point
@@ -50,6 +50,8 @@ def conclude(call: Call, error: BaseException | None, duration: float) -> None:
     failure = facts.failed_as if error is None else error_type(error, call.operation.name)
     if error is not None and call.status == 404 and asks_in_vain(call.operation.name, call.context):
         failure = None
+    if error is not None and failure is not None:
+        facts.first_failure = root_cause_of(error)
     if failure is None and facts.outcome in {PARTIAL, TIMEOUT} and call.telemetry.settings.partial_is_error:
         failure = (facts.first_failure or f"{facts.outcome}_result").partition(",")[0]
     outcome = ERROR if error is not None and failure is not None else facts.outcome

@@ -45,6 +45,14 @@ def _first_cause(body: dict[str, Any]) -> str | None:
     return error_type_of(first.get("cause")) if isinstance(first, dict) else None
 
 
+def root_cause_of(error: BaseException) -> str | None:
+    """Why Elasticsearch refused a request, beneath the error's own type: `illegal_argument_exception`."""
+    body = getattr(error, "body", None)
+    described = body.get("error") if isinstance(body, dict) else None
+    causes = described.get("root_cause") if isinstance(described, dict) else None
+    return reason_of(causes[0]) if isinstance(causes, list) and causes else None
+
+
 def _is_about_a_document(body: dict[str, Any]) -> bool:
     # `get`, `termvectors`: found; `delete`: result; `explain`: matched; `clear_scroll`, `close_point_in_time`: succeeded.
     return not body.keys().isdisjoint(("found", "result", "matched", "succeeded"))

@@ -88,6 +88,8 @@ for _inner in RETRIEVER.values():
 
 SORT |= {"*": VALUE}
 
+_SUGGESTER: Position = {"completion": _FIELD, "phrase": _FIELD, "term": _FIELD}
+
 BODY |= {
     "aggregations": AGGREGATIONS,
     "aggs": AGGREGATIONS,
@@ -101,6 +103,7 @@ BODY |= {
     "retriever": RETRIEVER,
     "sort": SORT,
     "source": {"query": QUERY},
+    "suggest": {"text": VALUE, "*": _SUGGESTER},
 }
 
 LANGUAGE_BODY: Position = {"query": LANGUAGE, "filter": QUERY}

@@ -103,16 +103,24 @@ def test_elasticsearchs_error_type_is_the_spans(recorded: Recorded, server: Scri
     import elasticsearch
 
     server.reply(
-        {"error": {"type": "index_not_found_exception", "reason": "no such index [jan@example.org]"}, "status": 404},
+        {
+            "error": {
+                "type": "search_phase_execution_exception",
+                "reason": "all shards failed",
+                "root_cause": [{"type": "index_not_found_exception", "reason": "no such index [jan@example.org]"}],
+            },
+            "status": 404,
+        },
         404,
     )
     with pytest.raises(elasticsearch.NotFoundError):
         scripted(lambda client: client.search(index="products"))
     assert recorded.span.status.status_code is StatusCode.ERROR
-    assert recorded.span.attributes["error.type"] == "index_not_found_exception"
+    assert recorded.span.attributes["error.type"] == "search_phase_execution_exception"
     assert recorded.span.attributes["db.response.status_code"] == "404"
+    assert recorded.span.attributes["search.failure"] == "index_not_found_exception"
     ((attributes, _),) = recorded.points("db.client.operation.duration")
-    assert attributes["error.type"] == "index_not_found_exception"
+    assert attributes["error.type"] == "search_phase_execution_exception"
     assert "jan@example.org" not in recorded.everything()
 
 
