@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -82,14 +83,14 @@ class EventChain:
         if to_otlp:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
-            name = _LEVELS.get(level) or logging.getLevelName(level).lower()
+            severity, severity_text = _severity(level)
             self._export(
                 logger,
                 LogRecord(
                     timestamp=int(created * 1e9),
                     context=where,
-                    severity_number=_severity(level),
-                    severity_text=_SEVERITY_TEXTS.get(name) or name.upper(),
+                    severity_number=severity,
+                    severity_text=severity_text,
                     body=text,
                     attributes=own,
                 ),
@@ -176,9 +177,12 @@ def _fits(record: LogRecord) -> bool:
     return _LONGEST is None and (attributes is None or _MOST is None or len(attributes) <= _MOST)
 
 
-def _severity(level: int) -> SeverityNumber:
+@lru_cache(maxsize=64)
+def _severity(level: int) -> tuple[SeverityNumber, str]:
     """The log data model's severity: DEBUG is 5, each further ten of `logging` are four more, what is between, between."""
-    return SeverityNumber(max(1, min(24, 5 + (level - 10) * 4 // 10)))
+    name = _LEVELS.get(level) or logging.getLevelName(level).lower()
+    number = SeverityNumber(max(1, min(24, 5 + (level - 10) * 4 // 10)))
+    return number, _SEVERITY_TEXTS.get(name) or name.upper()
 
 
 def exception_type(kind: type[BaseException]) -> str:
