@@ -22,6 +22,7 @@ LANES = {
         "gunicorn",
         "mypy",
         "ruff",
+        "opentelemetry-configuration",
         "opentelemetry-distro",
         *TEST_TOOLS,
     ],
