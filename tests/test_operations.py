@@ -26,7 +26,7 @@ from otel_search.context import EXCLUDED
 from otel_search.operations import run
 from otel_search.settings import Settings
 
-from .service import serve
+from .service import eventually, serve
 
 
 class Seen:
@@ -487,10 +487,8 @@ def test_in_a_service_operations_belong_to_their_requests() -> None:
         by_name = {span.name: span for span in spans}
         assert by_name["load_prices"].parent_span_id == by_name["product_search"].span_id
         assert by_name["product_search"].parent_span_id == by_name["GET /search"].span_id
-        done = {
-            (line["search.operation.name"], line["search.operation.outcome"])
-            for line in service.events(event="operation completed")
-        }
+        lines = eventually(lambda: len(found := service.events(event="operation completed")) >= 7 and found)
+        done = {(line["search.operation.name"], line["search.operation.outcome"]) for line in lines}
         assert done == {
             ("product_search", "ok"),
             ("load_prices", "ok"),
