@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -37,6 +37,8 @@ class _Current:
 
 class HelperSpan:
     """A span that is current while the helper works and never while its caller does.
+
+    As a context manager it ends when the helper ends, with the error that ended it.
 
     Args:
         telemetry: What all calls share.
@@ -92,6 +94,12 @@ class HelperSpan:
 
     def _fail(self, kind: str, count: int = 1) -> None:
         self._errors[kind] = self._errors.get(kind, 0) + count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self.end(error)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span.

@@ -70,15 +70,8 @@ class Helpers:
             span = self._begin(name, args, kwargs)
             if span is None:
                 return original(*args, **kwargs)
-            error = None
-            try:
-                with span.current():
-                    return original(*args, **kwargs)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                span.end(error)
+            with span, span.current():
+                return original(*args, **kwargs)
 
         return helper
 
@@ -88,15 +81,8 @@ class Helpers:
             span = self._begin(name, args, kwargs)
             if span is None:
                 return await original(*args, **kwargs)
-            error = None
-            try:
-                with span.current():
-                    return await original(*args, **kwargs)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                span.end(error)
+            with span, span.current():
+                return await original(*args, **kwargs)
 
         return helper
 
@@ -110,24 +96,20 @@ class Helpers:
             if name == "parallel_bulk":
                 args, kwargs = _for_threads(span, args, kwargs)
             items = iter(original(*args, **kwargs))
-            error = None
-            try:
-                while True:
-                    # Current for each step alone: between the steps the context is the caller's.
+            with span:
+                try:
+                    while True:
+                        # Current for each step alone: between the steps the context is the caller's.
+                        with span.current():
+                            try:
+                                item = next(items)
+                            except StopIteration:
+                                break
+                        span.count_item(item)
+                        yield item
+                finally:
                     with span.current():
-                        try:
-                            item = next(items)
-                        except StopIteration:
-                            break
-                    span.count_item(item)
-                    yield item
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                with span.current():
-                    items.close()
-                span.end(error)
+                        items.close()
 
         return helper
 
@@ -153,23 +135,19 @@ class Helpers:
                 finally:
                     await items.aclose()
                 return
-            error = None
-            try:
-                while True:
+            with span:
+                try:
+                    while True:
+                        with span.current():
+                            try:
+                                item = await anext(items)
+                            except StopAsyncIteration:
+                                break
+                        span.count_item(item)
+                        yield item
+                finally:
                     with span.current():
-                        try:
-                            item = await anext(items)
-                        except StopAsyncIteration:
-                            break
-                    span.count_item(item)
-                    yield item
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                with span.current():
-                    await items.aclose()
-                span.end(error)
+                        await items.aclose()
 
         return helper
 

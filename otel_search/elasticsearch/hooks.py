@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import elastic_transport
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -111,38 +111,31 @@ def hook_transports(hooks: Hooks, telemetry: Telemetry, *, client_passes_span: b
 
 
 def _sniffing(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A request of the transport's own: no attempt of the call that it delays, but an event of it."""
-    call = CURRENT.get()
-    if call is None:
-        return original(*args, **kwargs)
-    token = CURRENT.set(None)
-    response = error = None
-    try:
-        response = original(*args, **kwargs)
-    except Exception as raised:
-        error = raised
-        raise
-    finally:
-        CURRENT.reset(token)
-        call.sniffed(response, error)
-    return response
+    with _Sniff() as sniff:
+        sniff.response = original(*args, **kwargs)
+    return sniff.response
 
 
 async def _sniffing_async(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    call = CURRENT.get()
-    if call is None:
-        return await original(*args, **kwargs)
-    token = CURRENT.set(None)
-    response = error = None
-    try:
-        response = await original(*args, **kwargs)
-    except Exception as raised:
-        error = raised
-        raise
-    finally:
-        CURRENT.reset(token)
-        call.sniffed(response, error)
-    return response
+    with _Sniff() as sniff:
+        sniff.response = await original(*args, **kwargs)
+    return sniff.response
+
+
+class _Sniff:
+    """A request of the transport's own: no attempt of the call that it delays, but an event of it."""
+
+    response: Any = None
+
+    def __enter__(self) -> Self:
+        self._call = CURRENT.get()
+        self._token = CURRENT.set(None)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        CURRENT.reset(self._token)
+        if self._call is not None:
+            self._call.sniffed(self.response, error if isinstance(error, Exception) else None)
 
 
 def hook_native_spans(hooks: Hooks, telemetry: Telemetry, tracer_provider: Any = None) -> None:
