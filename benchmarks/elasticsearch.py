@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -161,24 +159,12 @@ def child(variant: str, calls: int) -> None:
 
 def run(variant: str, endpoint: str, calls: int) -> dict[str, float]:
     """One round of one variant, in a process of its own."""
+    from benchmarks.overhead import result_of
+
     command = [sys.executable, "-m", "benchmarks.elasticsearch", "--child", variant, "--calls", str(calls)]
     if variant.startswith("otel-search"):
         command = [str(Path(sys.executable).parent / "opentelemetry-instrument"), *command]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    env |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_SERVICE_NAME": "bench",
-        # At full speed the default of 2048 would lose spans, the more the slower a variant is.
-        "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
-        **VARIANTS[variant],
-    }
-    done = subprocess.run(
-        command, cwd=HERE.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
-    )
-    for line in reversed(done.stderr.splitlines()):
-        if line.startswith("RESULT "):
-            return dict(json.loads(line.removeprefix("RESULT ")))
-    raise SystemExit(f"{variant} failed:\n{done.stderr}")
+    return result_of(command, endpoint, VARIANTS[variant])
 
 
 def main() -> None:

@@ -114,6 +114,11 @@ def run(variant: str, endpoint: str, requests: int) -> dict[str, float]:
     command = [str(binaries / "python"), "-P", str(HERE / "searchapp.py"), str(requests)]
     if launched:
         command = [str(binaries / "opentelemetry-instrument"), *command]
+    return result_of(command, endpoint, variables)
+
+
+def result_of(command: list[str], endpoint: str, variables: dict[str, str]) -> dict[str, float]:
+    """What a measuring process prints after `RESULT ` on its stderr; it exports to `endpoint`."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     env |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -123,11 +128,13 @@ def run(variant: str, endpoint: str, requests: int) -> dict[str, float]:
         "OTEL_BLRP_MAX_QUEUE_SIZE": "100000",
         **variables,
     }
-    done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=HERE.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
     for line in reversed(done.stderr.splitlines()):
         if line.startswith("RESULT "):
             return dict(json.loads(line.removeprefix("RESULT ")))
-    raise SystemExit(f"{variant} failed:\n{done.stderr}")
+    raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
 
 
 def main() -> None:
