@@ -13,7 +13,7 @@ that OTLP cannot hold raises, and the caller then leaves the batch to upstream's
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -34,7 +34,7 @@ def spans(batch: Sequence[Any]) -> bytes:
         TypeError: If an attribute's value has no place in OTLP.
         UnicodeEncodeError: If a text has lone surrogates.
     """
-    return _request(batch, _span, b"\x12")
+    return _request(batch, _span)
 
 
 def log_records(batch: Sequence[Any]) -> bytes:
@@ -44,10 +44,10 @@ def log_records(batch: Sequence[Any]) -> bytes:
         TypeError: If a body or an attribute's value has no place in OTLP.
         UnicodeEncodeError: If a text has lone surrogates.
     """
-    return _request(batch, _log_record, b"\x12")
+    return _request(batch, _log_record)
 
 
-def _request(batch: Sequence[Any], encode: Any, tag: bytes) -> bytes:
+def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
     # By identity: a batch has one or two resources, and hashing one means rendering it.
     resources: dict[int, tuple[Any, dict[int, tuple[Any, list[bytes]]]]] = {}
     for item in batch:
@@ -58,7 +58,7 @@ def _request(batch: Sequence[Any], encode: Any, tag: bytes) -> bytes:
         of_scope = of_resource[1].get(id(scope))
         if of_scope is None:
             of_scope = of_resource[1][id(scope)] = (scope, [])
-        of_scope[1].append(tag + _sized(encode(item)))
+        of_scope[1].append(b"\x12" + _sized(encode(item)))
     parts = []
     for resource, scopes in resources.values():
         inner = [b"\x0a" + _sized(_pairs(b"\x0a", resource.attributes))]

@@ -195,6 +195,12 @@ class Redactor:
         return "".join([*parts, text[done:]]) if parts else text
 
 
+@functools.cache
+def redactor_of(keys: tuple[str, ...] = ()) -> Redactor:
+    """The redactor of a process's settings: its rooms share one, with what it has learnt of names."""
+    return Redactor(keys)
+
+
 # Names may be percent-encoded: take every `name=`, decide by the decoded name. Possessive, and
 # only from the beginning of a name, so that the time is linear in the length of a hostile text.
 _NAME = r"A-Za-z0-9_.%\[\]-"

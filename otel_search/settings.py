@@ -583,8 +583,6 @@ class Row:
             return "no value"
         if isinstance(self.default, tuple):
             return ",".join(word if isinstance(word, str) else f"{word:g}" for word in self.default)
-        if isinstance(self.default, tuple):
-            return ",".join(self.default)
         return str(self.default).lower() if isinstance(self.default, bool) else f"{self.default}"
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import fastapi
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.resources import Resource
 
 from otel_search.endpoints import Endpoints
 from otel_search.settings import Settings
+from otel_search.telemetry import identity
 
 _FASTAPIS_OWN_VERSION = "0.1.0"
 
@@ -19,7 +18,7 @@ def make_endpoints(effective: Settings, app: fastapi.FastAPI) -> Endpoints:
         effective: The settings.
         app: The application that is served.
     """
-    attributes = _resource().attributes
+    attributes = identity.resource().attributes
     version = attributes.get("service.version")
     if version is None and app.version != _FASTAPIS_OWN_VERSION:
         version = app.version
@@ -30,11 +29,3 @@ def make_endpoints(effective: Settings, app: fastapi.FastAPI) -> Endpoints:
             "version": None if version is None else str(version),
         },
     )
-
-
-def _resource() -> Resource:
-    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
-        resource = getattr(provider, "resource", None)
-        if isinstance(resource, Resource):
-            return resource
-    return Resource.create()

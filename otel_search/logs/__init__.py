@@ -21,7 +21,7 @@ from otel_search.logs.from_structlog import StructlogBridge
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.render import console_line, json_line
 from otel_search.logs.values import Values
-from otel_search.redaction import Redactor
+from otel_search.redaction import redactor_of
 from otel_search.settings import Settings
 
 _installed: _Installation | None = None
@@ -32,7 +32,7 @@ class _Installation:
         as_console = settings.log_format == "console" or (
             settings.log_format == "auto" and sys.stdout is not None and sys.stdout.isatty()
         )
-        values = Values(Redactor(settings.redact_keys))
+        values = Values(redactor_of(settings.redact_keys))
         file = (
             LogFile(Path(settings.log_file).absolute(), settings.log_file_rotation, settings.log_file_keep)
             if settings.log_file

@@ -83,7 +83,7 @@ class EventChain:
         if to_otlp:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
-            severity, severity_text = _severity(level)
+            _, severity, severity_text = _level(level)
             self._export(
                 logger,
                 LogRecord(
@@ -132,7 +132,7 @@ class EventChain:
     ) -> dict[str, Any]:
         head: dict[str, Any] = {
             semconv.LOG_TIMESTAMP: datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
-            semconv.LOG_LEVEL: _LEVELS.get(level) or logging.getLevelName(level).lower(),
+            semconv.LOG_LEVEL: _level(level)[0],
             semconv.LOG_EVENT: text,
             semconv.LOG_LOGGER: logger,
         }
@@ -178,11 +178,14 @@ def _fits(record: LogRecord) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _severity(level: int) -> tuple[SeverityNumber, str]:
-    """The log data model's severity: DEBUG is 5, each further ten of `logging` are four more, what is between, between."""
+def _level(level: int) -> tuple[str, SeverityNumber, str]:
+    """A level of `logging` by its name on a line, and by number and text in the log data model.
+
+    DEBUG is 5 there, each further ten of `logging` are four more, what is between, between.
+    """
     name = _LEVELS.get(level) or logging.getLevelName(level).lower()
     number = SeverityNumber(max(1, min(24, 5 + (level - 10) * 4 // 10)))
-    return number, _SEVERITY_TEXTS.get(name) or name.upper()
+    return name, number, _SEVERITY_TEXTS.get(name) or name.upper()
 
 
 def exception_type(kind: type[BaseException]) -> str:

@@ -86,8 +86,8 @@ class RequestLayer:
             if self._options.excluded(scope, headers):
                 state.excluded = True
                 token = otel_context.attach(context_without_telemetry())
-                answer = None if self._options.answers is None else self._options.answers(scope)
                 try:
+                    answer = None if self._options.answers is None else self._options.answers(scope)
                     if answer is None:
                         await self._serve(scope, receive, send, state)
                     else:

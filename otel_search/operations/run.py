@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from otel_search import logs, semconv, settings
 from otel_search.logs.event import exception_type
 from otel_search.logs.values import Values
-from otel_search.redaction import Redactor
+from otel_search.redaction import redactor_of
 
 LOGGER = logging.getLogger("otel_search.operation")
 
@@ -49,7 +49,7 @@ def _tracer() -> trace.Tracer:
 
 @functools.cache
 def _values() -> Values:
-    return Values(Redactor(settings.current().redact_keys))
+    return Values(redactor_of(settings.current().redact_keys))
 
 
 class Run:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
+from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 _logger = logging.getLogger("otel_search.telemetry")
@@ -22,6 +23,19 @@ _logger = logging.getLogger("otel_search.telemetry")
 INSTANCE_ID = "service.instance.id"
 
 _first_process = os.getpid()
+
+
+def resource(attributes: dict[str, str] | None = None) -> Resource:
+    """What the process's telemetry says of it: the resource of a provider, or the one that a provider would get.
+
+    Args:
+        attributes: More than the SDK detects, where no provider is set.
+    """
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
+        found = getattr(provider, "resource", None)
+        if isinstance(found, Resource):
+            return found
+    return Resource.create(attributes or {})
 
 
 def instance_id() -> dict[str, str]:

@@ -7,12 +7,11 @@ from typing import Any
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-from opentelemetry.sdk.resources import Resource
 
 import otel_search
 from otel_search import delivery, lean, logs, settings
 from otel_search.delivery.secrets import without_secrets
-from otel_search.redaction import Redactor
+from otel_search.redaction import redactor_of
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
 from otel_search.telemetry.propagation import give_a_context_always
@@ -34,7 +33,7 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
     said = _configure_by_file(effective.config_file) if effective.config_file else []
     # Before the SDK, so that what it has to say of its variables is a line like any other.
     instance = {} if is_theirs or effective.config_file else identity.instance_id()
-    logs.install(effective, str(_resource(instance).attributes.get("service.name", "unknown_service")))
+    logs.install(effective, str(identity.resource(instance).attributes.get("service.name", "unknown_service")))
     for line in faults:
         _logger.warning(line)
     for record in said:
@@ -62,7 +61,7 @@ def _configure(effective: Settings, instance: dict[str, str], configurator_argum
     if effective.hot_path == "lean":
         lean.install()
         delivery.encode_faster()
-    redactor = Redactor(effective.redact_keys)
+    redactor = redactor_of(effective.redact_keys)
     # A credential provider of the user's own brings its own session.
     exporter_arguments = {} if settings.is_any_set("CREDENTIAL_PROVIDER") else delivery.exporter_arguments()
     try:
@@ -123,14 +122,6 @@ def _providers() -> dict[str, Any]:
 def _with_sdk() -> dict[str, Any]:
     """The providers that somebody has set; the API's own can neither export nor flush."""
     return {signal: provider for signal, provider in _providers().items() if hasattr(provider, "force_flush")}
-
-
-def _resource(instance: dict[str, str]) -> Resource:
-    for provider in _with_sdk().values():
-        resource = getattr(provider, "resource", None)
-        if isinstance(resource, Resource):
-            return resource
-    return Resource.create(instance)
 
 
 def _report_what_the_application_has_set() -> None:
