@@ -13,7 +13,7 @@ from .stub_engine import stub_engine
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-MARK = "<!-- settings: generated from otel_search/settings.py, held by tests/test_readme.py -->\n"
+MARK = "<!-- settings: generated from otel_search/settings/, held by tests/test_readme.py -->\n"
 
 
 def examples() -> list[str]:

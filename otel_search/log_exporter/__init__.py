@@ -23,7 +23,8 @@ from otel_search.log_exporter.bulk import Bulk, UnavailableError
 from otel_search.log_exporter.documents import Action, Target, actions
 from otel_search.log_exporter.spool import Spool
 from otel_search.logs.file import LogFile
-from otel_search.settings import Rotation, Settings
+from otel_search.settings import Settings
+from otel_search.settings.accepts import Rotation
 
 __all__ = ["ElasticsearchLogExporter"]
 

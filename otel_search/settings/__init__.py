@@ -1,6 +1,6 @@
 """Every setting once: its variable, what it accepts, its default and its help.
 
-This is the only module that reads the environment. A value that cannot be used becomes one
+This is the only module that reads the environment; `accepts` has the parsers. A value that cannot be used becomes one
 line in `Settings.faults`, naming the variable, the value and what is accepted; the default is
 used in its place, because a typing mistake in a telemetry setting must not stop a service.
 
@@ -15,10 +15,33 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Literal
+
+from otel_search.settings.accepts import (
+    BOOLEAN,
+    GAUGES,
+    LEVEL,
+    MEGABYTES,
+    PATH,
+    PATTERNS,
+    PERCENTS,
+    ROTATION,
+    SECONDS,
+    SLOW_QUERY,
+    SMALL_NUMBER,
+    TEXT,
+    URL,
+    WORDS,
+    Accepts,
+    Rotation,
+    SlowQuery,
+    one_of,
+    some_of,
+    whole,
+    words,
+)
 
 PREFIX = "OTEL_SEARCH_"
 
@@ -37,193 +60,6 @@ DEFAULTS = {
 """What otel-search sets for OpenTelemetry where the user has set nothing."""
 
 
-@dataclass(frozen=True)
-class Accepts:
-    """What a variable accepts: a parser that raises `ValueError`, and the words for it."""
-
-    parse: Callable[[str], Any]
-    words: str
-
-
-def _one_of(*choices: str) -> Accepts:
-    def parse(text: str) -> str:
-        value = text.strip().lower()
-        if value not in choices:
-            raise ValueError
-        return value
-
-    return Accepts(parse, " | ".join(f"`{choice}`" for choice in choices))
-
-
-def _boolean(text: str) -> bool:
-    value = text.strip().lower()
-    if value not in {"true", "false"}:
-        raise ValueError
-    return value == "true"
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 3600:
-        raise ValueError
-    return value
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
-    try:
-        return tuple(re.compile(pattern) for pattern in _words(text))
-    except re.error as error:
-        raise ValueError from error
-
-
-@dataclass(frozen=True)
-class SlowQuery:
-    """From when on an Elasticsearch call is slow, by collection.
-
-    Attributes:
-        default: Seconds; 0 for never.
-        exceptions: Patterns of index names, in the order in which they are tried, with their seconds.
-    """
-
-    default: float = 1.0
-    exceptions: tuple[tuple[str, float], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> SlowQuery:
-        """The thresholds in `1,products=0.3`; raises `ValueError`."""
-        default, exceptions = cls.default, []
-        for word in _words(text):
-            pattern, equals, seconds = word.rpartition("=")
-            if equals and not pattern.strip():
-                raise ValueError
-            if equals:
-                exceptions.append((pattern.strip(), _seconds(seconds)))
-            else:
-                default = _seconds(word)
-        return cls(default, tuple(exceptions))
-
-    def of(self, collection: str | None) -> float:
-        """The threshold for calls on `collection`, in seconds; 0 for never."""
-        for pattern, seconds in self.exceptions:
-            if collection is not None and fnmatchcase(collection, pattern):
-                return seconds
-        return self.default
-
-    def __str__(self) -> str:
-        return ",".join([f"{self.default:g}", *(f"{pattern}={seconds:g}" for pattern, seconds in self.exceptions)])
-
-
-def _percents(text: str) -> tuple[float, float]:
-    degraded, unhealthy = (float(word) for word in text.split(","))
-    if not 0 < degraded <= unhealthy <= 101:
-        raise ValueError
-    return degraded, unhealthy
-
-
-def _whole(lowest: int, highest: int) -> Accepts:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not lowest <= value <= highest:
-            raise ValueError
-        return value
-
-    return Accepts(parse, f"a whole number, {lowest} to {highest}")
-
-
-def _some_of(*choices: str) -> Accepts:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = tuple(word.lower() for word in _words(text))
-        if chosen == ("none",):
-            return ()
-        if not set(chosen) <= set(choices):
-            raise ValueError
-        return chosen
-
-    return Accepts(parse, f"any of {', '.join(f'`{choice}`' for choice in choices)}, separated by commas, or `none`")
-
-
-def _gauges(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = tuple((name.strip(), how.strip()) for name, _, how in (word.rpartition("=") for word in _words(text)))
-    if not all(name and how in ("sum", "max", "min", "last") for name, how in pairs):
-        raise ValueError
-    return pairs
-
-
-def _path(text: str) -> str:
-    value = "/" + text.strip().strip("/")
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
-        raise ValueError
-    return value
-
-
-def _url(text: str) -> str:
-    value = text.strip().rstrip("/")
-    if not re.match(r"https?://[^/\s]+", value):
-        raise ValueError
-    return value
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """When a log file is rotated.
-
-    Attributes:
-        max_bytes: Before it becomes larger than this; 0 for never.
-        period: When another period of so many seconds since the epoch (UTC) has begun; 0 for never.
-    """
-
-    max_bytes: int = 10_000_000
-    period: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Rotation:
-        """The rotation in `10MB`, `daily`, `hourly` or `off`; raises `ValueError`."""
-        word = text.strip().lower()
-        if word in ("daily", "hourly", "off"):
-            return cls(0, {"daily": 86_400, "hourly": 3_600, "off": 0}[word])
-        found = re.fullmatch(r"(\d{1,6})\s*(kb|mb|gb)", word)
-        if not found or not int(found[1]):
-            raise ValueError
-        return cls(int(found[1]) * {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}[found[2]])
-
-    def __str__(self) -> str:
-        if self.max_bytes:
-            return f"{self.max_bytes // 1_000_000}MB"
-        return {86_400: "daily", 3_600: "hourly"}.get(self.period, "off")
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    return parse
-
-
-BOOLEAN = Accepts(_boolean, "`true` | `false`")
-SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
-WORDS = Accepts(_words, "words, separated by commas")
-PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
-LEVEL = _one_of("debug", "info", "warning", "error", "critical")
-TEXT = Accepts(str.strip, "text")
-ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `hourly` | `off`")
-SMALL_NUMBER = Accepts(_whole_number(0, 1000), "a whole number, 0 to 1000")
-MEGABYTES = Accepts(_whole_number(1, 1_000_000), "a whole number, 1 to 1000000")
-GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
-PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
-PATH = Accepts(_path, "a path such as `/health`")
-URL = Accepts(_url, "a URL with http or https")
-
-
-SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")
-
-
 def _setting(variable: str, accepts: Accepts, default: Any, description: str) -> Any:
     return field(
         default=default, metadata={"variable": variable, "accepts": accepts, "help": " ".join(description.split())}
@@ -240,7 +76,7 @@ class Settings:
 
     fastapi: Literal["auto", "native", "contrib", "off"] = _setting(
         "OTEL_SEARCH_FASTAPI",
-        _one_of("auto", "native", "contrib", "off"),
+        one_of("auto", "native", "contrib", "off"),
         "auto",
         """Who makes the server span: FastAPI itself (`native`, from 0.142 on), OpenTelemetry's contrib
         instrumentation, or nobody (`off`: request ids, headers and access lines stay). `auto` takes the native
@@ -254,14 +90,14 @@ class Settings:
     )
     access_log: Literal["end", "both", "off"] | None = _setting(
         "OTEL_SEARCH_ACCESS_LOG",
-        _one_of("end", "both", "off"),
+        one_of("end", "both", "off"),
         None,
         """The access line `request completed` at the end of each request, a `request started` line too, or
         none. Unset: `end`, but none if the server was told to write no access log (`uvicorn --no-access-log`).""",
     )
     log_format: Literal["auto", "json", "console"] = _setting(
         "OTEL_SEARCH_LOG_FORMAT",
-        _one_of("auto", "json", "console"),
+        one_of("auto", "json", "console"),
         "auto",
         "Log lines on stdout: JSON, or for people. `auto` is `console` on a terminal, else `json`.",
     )
@@ -342,13 +178,13 @@ class Settings:
     )
     query_text: Literal["sanitized", "raw", "off"] = _setting(
         "OTEL_SEARCH_QUERY_TEXT",
-        _one_of("sanitized", "raw", "off"),
+        one_of("sanitized", "raw", "off"),
         "sanitized",
         "`db.query.text`: the structure of the query without its values, the whole query, or nothing.",
     )
     capture_search_query: Literal["omit", "raw"] | None = _setting(
         "OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_CAPTURE_SEARCH_QUERY",
-        _one_of("omit", "raw"),
+        one_of("omit", "raw"),
         None,
         """The Elasticsearch client's own variable for `db.query.text`; if set, it counts in the place of
         `OTEL_SEARCH_QUERY_TEXT`. The client accepts no other value.""",
@@ -396,21 +232,21 @@ class Settings:
     )
     hot_path: Literal["lean", "upstream"] = _setting(
         "OTEL_SEARCH_HOT_PATH",
-        _one_of("lean", "upstream"),
+        one_of("lean", "upstream"),
         "lean",
         """Attributes set and OTLP/HTTP batches encoded in otel-search's own way, several times cheaper with the
         same outcome, or by the SDK's code alone.""",
     )
     routes: tuple[str, ...] = _setting(
         "OTEL_SEARCH_ROUTES",
-        _some_of("health", "metrics", "admin"),
+        some_of("health", "metrics", "admin"),
         ("health", "metrics", "admin"),
         """Which routes of its own otel-search serves. A route of the application's own with the same path always
         wins.""",
     )
     management_port: int | None = _setting(
         "OTEL_SEARCH_MANAGEMENT_PORT",
-        _whole(0, 65535),
+        whole(0, 65535),
         None,
         """A port for these routes, which are then not on the application's; `0` is any, and the log says
         which.""",
@@ -426,7 +262,7 @@ class Settings:
     )
     health_details: Literal["always", "authorized", "never"] = _setting(
         "OTEL_SEARCH_HEALTH_DETAILS",
-        _one_of("always", "authorized", "never"),
+        one_of("always", "authorized", "never"),
         "authorized",
         """Who sees details of components: everybody, who sends `OTEL_SEARCH_ADMIN_TOKEN` as bearer token, or
         nobody.""",
@@ -439,13 +275,13 @@ class Settings:
     )
     health_failure_threshold: int = _setting(
         "OTEL_SEARCH_HEALTH_FAILURE_THRESHOLD",
-        _whole(1, 100),
+        whole(1, 100),
         2,
         "How many failures in a row of a critical check turn readiness off.",
     )
     health_success_threshold: int = _setting(
         "OTEL_SEARCH_HEALTH_SUCCESS_THRESHOLD",
-        _whole(1, 100),
+        whole(1, 100),
         1,
         "How many successes in a row turn readiness on again.",
     )
@@ -636,4 +472,4 @@ def is_any_set(part: str) -> bool:
 def sanitized_headers() -> list[str]:
     """Patterns of captured headers whose values are hidden: the built-in ones, whatever the user adds."""
     variable = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
-    return list(dict.fromkeys([*_words(DEFAULTS[variable]), *_words(os.environ.get(variable, ""))]))
+    return list(dict.fromkeys([*words(DEFAULTS[variable]), *words(os.environ.get(variable, ""))]))

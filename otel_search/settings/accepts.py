@@ -1,0 +1,191 @@
+"""What a setting accepts: parsers that raise `ValueError`, with the words for what they take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a variable accepts: a parser that raises `ValueError`, and the words for it."""
+
+    parse: Callable[[str], Any]
+    words: str
+
+
+def one_of(*choices: str) -> Accepts:
+    """Exactly one of these words, in any case."""
+
+    def parse(text: str) -> str:
+        value = text.strip().lower()
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return Accepts(parse, " | ".join(f"`{choice}`" for choice in choices))
+
+
+def _boolean(text: str) -> bool:
+    value = text.strip().lower()
+    if value not in {"true", "false"}:
+        raise ValueError
+    return value == "true"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:
+        raise ValueError
+    return value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple(re.compile(pattern) for pattern in words(text))
+    except re.error as error:
+        raise ValueError from error
+
+
+@dataclass(frozen=True)
+class SlowQuery:
+    """From when on an Elasticsearch call is slow, by collection.
+
+    Attributes:
+        default: Seconds; 0 for never.
+        exceptions: Patterns of index names, in the order in which they are tried, with their seconds.
+    """
+
+    default: float = 1.0
+    exceptions: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> SlowQuery:
+        """The thresholds in `1,products=0.3`; raises `ValueError`."""
+        default, exceptions = cls.default, []
+        for word in words(text):
+            pattern, equals, seconds = word.rpartition("=")
+            if equals and not pattern.strip():
+                raise ValueError
+            if equals:
+                exceptions.append((pattern.strip(), _seconds(seconds)))
+            else:
+                default = _seconds(word)
+        return cls(default, tuple(exceptions))
+
+    def of(self, collection: str | None) -> float:
+        """The threshold for calls on `collection`, in seconds; 0 for never."""
+        for pattern, seconds in self.exceptions:
+            if collection is not None and fnmatchcase(collection, pattern):
+                return seconds
+        return self.default
+
+    def __str__(self) -> str:
+        return ",".join([f"{self.default:g}", *(f"{pattern}={seconds:g}" for pattern, seconds in self.exceptions)])
+
+
+def _percents(text: str) -> tuple[float, float]:
+    degraded, unhealthy = (float(word) for word in text.split(","))
+    if not 0 < degraded <= unhealthy <= 101:
+        raise ValueError
+    return degraded, unhealthy
+
+
+def whole(lowest: int, highest: int) -> Accepts:
+    """A whole number in this range, both ends included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if not lowest <= value <= highest:
+            raise ValueError
+        return value
+
+    return Accepts(parse, f"a whole number, {lowest} to {highest}")
+
+
+def some_of(*choices: str) -> Accepts:
+    """Any of these words, or `none` for none of them."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(word.lower() for word in words(text))
+        if chosen == ("none",):
+            return ()
+        if not set(chosen) <= set(choices):
+            raise ValueError
+        return chosen
+
+    return Accepts(parse, f"any of {', '.join(f'`{choice}`' for choice in choices)}, separated by commas, or `none`")
+
+
+def _gauges(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple((name.strip(), how.strip()) for name, _, how in (word.rpartition("=") for word in words(text)))
+    if not all(name and how in ("sum", "max", "min", "last") for name, how in pairs):
+        raise ValueError
+    return pairs
+
+
+def _path(text: str) -> str:
+    value = "/" + text.strip().strip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError
+    return value
+
+
+def _url(text: str) -> str:
+    value = text.strip().rstrip("/")
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError
+    return value
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a log file is rotated.
+
+    Attributes:
+        max_bytes: Before it becomes larger than this; 0 for never.
+        period: When another period of so many seconds since the epoch (UTC) has begun; 0 for never.
+    """
+
+    max_bytes: int = 10_000_000
+    period: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Rotation:
+        """The rotation in `10MB`, `daily`, `hourly` or `off`; raises `ValueError`."""
+        word = text.strip().lower()
+        if word in ("daily", "hourly", "off"):
+            return cls(0, {"daily": 86_400, "hourly": 3_600, "off": 0}[word])
+        found = re.fullmatch(r"(\d{1,6})\s*(kb|mb|gb)", word)
+        if not found or not int(found[1]):
+            raise ValueError
+        return cls(int(found[1]) * {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}[found[2]])
+
+    def __str__(self) -> str:
+        if self.max_bytes:
+            return f"{self.max_bytes // 1_000_000}MB"
+        return {86_400: "daily", 3_600: "hourly"}.get(self.period, "off")
+
+
+BOOLEAN = Accepts(_boolean, "`true` | `false`")
+SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
+WORDS = Accepts(words, "words, separated by commas")
+PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
+LEVEL = one_of("debug", "info", "warning", "error", "critical")
+TEXT = Accepts(str.strip, "text")
+ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `hourly` | `off`")
+SMALL_NUMBER = whole(0, 1000)
+MEGABYTES = whole(1, 1_000_000)
+GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
+PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
+PATH = Accepts(_path, "a path such as `/health`")
+URL = Accepts(_url, "a URL with http or https")
+SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")
