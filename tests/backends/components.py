@@ -1,4 +1,4 @@
-"""What is built: the pins of the Collector, Jaeger and Prometheus, and where the finished programs are."""
+"""What is built: the pins of the Collector, Jaeger, Prometheus and Alertmanager, and where the finished programs are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MANIFEST = Path(__file__).parents[2] / "collector" / "builder.yaml"
 JAEGER_VERSION = "1.76.0"  # the Go module's number; the release calls itself 2.13
 PROMETHEUS_VERSION = "0.316.0"  # the Go module's number; the release calls itself 3.16
+ALERTMANAGER_VERSION = "0.31.1"  # newer modules lack the page that they embed, and do not build
 
 # Stripped and free of local paths and of the checkout's git state, so the same pins give
 # the same binary wherever they are built.
@@ -28,6 +29,7 @@ _BUILD = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w")
 _TAGS = "netgo,remove_all_sd"
 _JAEGER = "github.com/jaegertracing/jaeger/cmd/jaeger"
 _PROMETHEUS = "github.com/prometheus/prometheus/cmd"
+_ALERTMANAGER = "github.com/prometheus/alertmanager/cmd"
 _CORE = "go.opentelemetry.io/collector"
 
 
@@ -137,11 +139,24 @@ def prometheus() -> Component:
     )
 
 
+def alertmanager() -> Component:
+    """Describe the build of Alertmanager and amtool."""
+    programs = ("alertmanager", "amtool")
+    packages = [f"{_ALERTMANAGER}/{program}@v{ALERTMANAGER_VERSION}" for program in programs]
+    return Component(
+        name="alertmanager",
+        version=ALERTMANAGER_VERSION,
+        go=(1, 24, 0),
+        programs=programs,
+        steps=(("go", "install", *_BUILD, "-tags", "netgo", *packages),),
+    )
+
+
 def components() -> dict[str, Component]:
     """Return every component by name, in the order in which they are built."""
     from tests.backends.opensearch_build import opensearch
 
-    found = (collector(MANIFEST.read_text(encoding="utf-8")), jaeger(), prometheus(), opensearch())
+    found = (collector(MANIFEST.read_text(encoding="utf-8")), jaeger(), prometheus(), alertmanager(), opensearch())
     return {component.name: component for component in found}
 
 
@@ -149,7 +164,7 @@ def find(program: str) -> Path | None:
     """Look a built program up in the cache.
 
     Args:
-        program: ``otelcol-search``, ``jaeger``, ``prometheus``, ``promtool`` or ``opensearch``.
+        program: ``otelcol-search``, ``jaeger``, ``prometheus``, ``promtool``, ``alertmanager``, ``amtool`` or ``opensearch``.
 
     Returns:
         Its path, or None if it is not built with the pins of this checkout.
