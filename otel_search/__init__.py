@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_search.callers import identify, identify_by
     from otel_search.fastapi import instrument, uninstrument
     from otel_search.health import HealthCheck, HealthResult
     from otel_search.kpis import Kpi
@@ -23,12 +24,24 @@ _DOORS = {
     "HealthCheck": "otel_search.health",
     "HealthResult": "otel_search.health",
     "Kpi": "otel_search.kpis",
+    "identify": "otel_search.callers",
+    "identify_by": "otel_search.callers",
     "instrument": "otel_search.fastapi",
     "operation": "otel_search.operations",
     "uninstrument": "otel_search.fastapi",
 }
 
-__all__ = ["HealthCheck", "HealthResult", "Kpi", "__version__", "instrument", "operation", "uninstrument"]
+__all__ = [
+    "HealthCheck",
+    "HealthResult",
+    "Kpi",
+    "__version__",
+    "identify",
+    "identify_by",
+    "instrument",
+    "operation",
+    "uninstrument",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,9 @@ USER_AGENT = "user_agent.original"
 REQUEST_ID = "search.request.id"
 RESPONSE_STREAM = "search.response.stream"
 CLIENT_LEFT = "search.client.left"
+# Who the caller is: on spans, log lines and in KPIs, and never an attribute of a metric.
+ENDUSER_PSEUDO_ID = "enduser.pseudo.id"
+SESSION_ID = "session.id"
 WEBSOCKET_CLOSE_CODE = "search.websocket.close_code"
 
 # -- attributes of an Elasticsearch call ------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import metrics as otel_metrics
@@ -17,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from otel_search import __version__, semconv
 from otel_search.aside import in_thread
+from otel_search.context import Caller
 from otel_search.endpoints import management
 from otel_search.endpoints.response import Request, Response, json, text
 from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
@@ -43,6 +44,7 @@ class Endpoints:
         metrics: The metrics of all workers.
         kpis: What comes of them.
         paths: All paths that are served on the application's port.
+        visited: To be told who requests came from, if anybody wants to know.
     """
 
     def __init__(self, effective: Settings, identity: Mapping[str, str | None]) -> None:
@@ -57,6 +59,7 @@ class Endpoints:
             source=effective.kpi_source,
             selector=effective.kpi_selector,
         )
+        self.visited: Callable[[Caller], None] | None = None
         self._begun_in = 0
         self._health_paths = _health_paths(effective)
         self._metrics_path = effective.metrics_path if "metrics" in effective.routes else None

@@ -14,7 +14,7 @@ from typing import Any
 import fastapi
 from anyio.to_thread import run_sync
 
-from otel_search import delivery, health, logs, settings, threads
+from otel_search import callers, delivery, health, logs, settings, threads
 from otel_search.endpoints import Endpoints, application_paths
 from otel_search.fastapi import contrib, native, stack, threadpool
 from otel_search.fastapi.answers import Answers
@@ -175,6 +175,8 @@ class Hooks:
                 metrics=metrics,
                 captures_headers=self._captures_headers,
                 answers=Answers(app, lambda: self.endpoints(app)),
+                callers=callers.current(),
+                visited=self.endpoints(app).visited,
             ),
         )
         app.__dict__[_LAYER] = layer

@@ -77,6 +77,9 @@ class EventChain:
         own = self._own_fields(fields, exc_info)
         where = get_current() if within is None else within
         request_id = context.REQUEST_ID.get()
+        caller = context.CALLER.get()
+        if caller is not None and caller.attributes:
+            own |= caller.attributes  # bounded, and free of secrets, whatever their names look like
         text = self._values.text(event)
         if to_stdout:
             self._outputs.write(level, self._head(created, level, text, logger, where, request_id) | own)

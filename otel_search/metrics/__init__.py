@@ -13,9 +13,9 @@ from otel_search.metrics import exposition
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Reading
 from otel_search.metrics.system import SYSTEM_METRICS, instrument_system
-from otel_search.metrics.workers import Workers
+from otel_search.metrics.workers import Workers, shared_directory
 
-__all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system"]
+__all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system", "shared_directory"]
 
 _WORTH_COMPRESSING = 1024
 

@@ -20,7 +20,7 @@ from otel_search.metrics.merging import Attributes, Family, Merged
 from otel_search.metrics.names import label_name, metric_name
 from otel_search.metrics.snapshot import COUNTER, HISTOGRAM
 
-__all__ = ["TEXT", "content_type", "render"]
+__all__ = ["TEXT", "content_type", "labels_of", "render"]
 
 _logger = logging.getLogger("otel_search.metrics")
 
@@ -82,7 +82,7 @@ class _Families:
     def collect(self) -> Iterator[Metric]:
         info = Metric("target", "Target metadata", "info")
         labels = {key: value for key, value in (self._merged.resource or {}).items() if key not in _IDENTITY}
-        info.add_sample("target_info", _labels(labels.items()), 1)
+        info.add_sample("target_info", labels_of(labels.items()), 1)
         yield info
         taken: dict[str, Family] = {}
         for family in self._merged.families.values():
@@ -99,7 +99,7 @@ def _metric(family: Family, name: str, unit: str) -> Metric:
     metric = Metric(name, description, _TYPES.get(family.kind, "gauge"), unit)
     seen: set[tuple[tuple[str, str], ...]] = set()
     for attributes, value in family.points.items():
-        labels = _labels(attributes)
+        labels = labels_of(attributes)
         key = tuple(sorted(labels.items()))
         if key in seen:
             continue  # two sets of attributes that differ only in what a label cannot be called
@@ -127,7 +127,8 @@ def _exemplar(found: list[Any] | None) -> Exemplar | None:
     return None if found is None else Exemplar({"trace_id": found[2], "span_id": found[3]}, found[0], found[1])
 
 
-def _labels(attributes: Iterable[tuple[str, str]] | Attributes) -> dict[str, str]:
+def labels_of(attributes: Iterable[tuple[str, str]] | Attributes) -> dict[str, str]:
+    """The labels of a series with these attributes; attributes that cannot be told apart as labels are joined."""
     labels: dict[str, str] = {}
     for key, value in attributes:
         name = label_name(key)

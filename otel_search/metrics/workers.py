@@ -250,6 +250,16 @@ def _parts(path: Path) -> list[Any]:
     return parts if isinstance(parts, list) else []
 
 
+def shared_directory() -> Path | None:
+    """What the workers of this server share, made if it is not there; `None` if this process serves alone.
+
+    Raises:
+        OSError: It cannot be made, or is open to others.
+    """
+    group = _group()
+    return None if group is None else _directory(group)
+
+
 def _group() -> str | None:
     """The name of the group that this process is a worker of, or `None` if it serves alone."""
     spawned = multiprocessing.parent_process() is not None or "--multiprocessing-fork" in sys.orig_argv

@@ -12,7 +12,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_search.aside import context_without_telemetry
-from otel_search.context import REQUEST_ID, accept_request_id, new_request_id
+from otel_search.callers import Callers
+from otel_search.context import CALLER, REQUEST_ID, Caller, accept_request_id, new_request_id
 from otel_search.middleware.access import AccessLog
 from otel_search.middleware.excluded import Excluded
 from otel_search.middleware.headers import hide_captured_headers
@@ -48,6 +49,8 @@ class Options:
         metrics: Measures requests, where their span's maker does not do it right.
         captures_headers: Whether somebody puts headers on the server span.
         answers: Gives what answers an excluded request in the application's place, or `None`.
+        callers: Finds out who requests come from.
+        visited: Told who a request came from, at its end.
     """
 
     excluded: Excluded
@@ -56,6 +59,8 @@ class Options:
     metrics: ServerMetrics | None = None
     captures_headers: bool = False
     answers: Callable[[Scope], App | None] | None = None
+    callers: Callers | None = None
+    visited: Callable[[Caller], None] | None = None
 
 
 class RequestLayer:
@@ -81,7 +86,7 @@ class RequestLayer:
             inbound = accept_request_id([value for name, value in scope["headers"] if name == _REQUEST_ID_HEADER])
         state = RequestState(inbound or new_request_id(), headers)
         scope[STATE] = state
-        tokens = REQUEST_ID.set(state.id), CURRENT.set(state)
+        tokens = REQUEST_ID.set(state.id), CURRENT.set(state), CALLER.set(state.caller)
         try:
             if self._options.excluded(scope, headers):
                 state.excluded = True
@@ -95,10 +100,13 @@ class RequestLayer:
                 finally:
                     otel_context.detach(token)
             else:
+                if self._options.callers is not None:
+                    self._options.callers.arrived(scope, headers, state.caller)
                 await self._serve(scope, receive, send, state)
         finally:
             REQUEST_ID.reset(tokens[0])
             CURRENT.reset(tokens[1])
+            CALLER.reset(tokens[2])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
         options = self._options
@@ -117,12 +125,16 @@ class RequestLayer:
                 if metrics is not None and active is not None:
                     metrics.end(scope, state, active)
                 options.access_log.end(scope, state)
+                if options.visited is not None and state.caller.attributes and not state.excluded:
+                    options.visited(state.caller)
             except Exception as error:
                 _logger.warning("the end of a request could not be recorded: %r", error)
 
         async def observing_send(message: Message) -> None:
             kind = message["type"]
             if kind == "http.response.start":
+                if options.callers is not None and not state.excluded:
+                    options.callers.responding(scope, state.caller)
                 state.status = message["status"]
                 message = _with_headers(message, state)
                 if options.captures_headers:

@@ -10,6 +10,8 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_search.context import Caller
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +28,7 @@ class RequestState:
     Attributes:
         id: The request id.
         headers: The request's headers by name; of a repeated one, the last.
+        caller: Who it comes from.
         excluded: Whether it has no telemetry.
         started: The clock (`perf_counter`) when it arrived.
         send: The server's `send`, with our headers, without what lies between.
@@ -44,6 +47,7 @@ class RequestState:
 
     __slots__ = (
         "bound",
+        "caller",
         "complete",
         "context",
         "error",
@@ -64,6 +68,7 @@ class RequestState:
     def __init__(self, request_id: str, headers: Mapping[bytes, bytes]) -> None:
         self.id = request_id
         self.headers = headers
+        self.caller = Caller()
         self.excluded = False
         self.started = perf_counter()
         self.send: Send | None = None

@@ -44,7 +44,7 @@ class TraceLayer:
         state.context = otel_context.get_current()
         state.native = scope.get("fastapi.telemetry")
         if span.get_span_context().is_valid:
-            state.span = span
+            state.span = state.caller.span = span
             if span.is_recording():
                 self._describe(span, scope, state)
         try:

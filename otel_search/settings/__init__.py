@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from otel_search.settings.accepts import (
     BOOLEAN,
+    CALLERS,
     GAUGES,
     LEVEL,
     MEGABYTES,
@@ -338,6 +339,27 @@ class Settings:
     )
     kpi_selector: str = _setting(
         "OTEL_SEARCH_KPI_SELECTOR", TEXT, "", 'Which series in that Prometheus are this service\'s, as `job="shop"`.'
+    )
+    callers: tuple[tuple[str, str, str], ...] = _setting(
+        "OTEL_SEARCH_CALLERS",
+        CALLERS,
+        (),
+        """Where a request says who its user and session are, as in `user=header:x-user-id,session=cookie:sid`. Anyone
+        can send a header: name one that your proxy sets, and takes away from others.""",
+    )
+    caller_ids: Literal["hashed", "raw"] = _setting(
+        "OTEL_SEARCH_CALLER_IDS",
+        one_of("hashed", "raw"),
+        "hashed",
+        """How users and sessions are named: by a keyed hash of their ids, or by the ids, for those that say nothing of a
+        person. What comes from a cookie is always hashed.""",
+    )
+    pseudonym_key: str = _setting(
+        "OTEL_SEARCH_PSEUDONYM_KEY",
+        TEXT,
+        "",
+        """The key of that hash, the same for all servers whose users are to be told apart together. Unset: a random one
+        for each server and its workers.""",
     )
     admin_token: str = _setting(
         "OTEL_SEARCH_ADMIN_TOKEN",

@@ -132,6 +132,15 @@ def _gauges(text: str) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
+def _callers(text: str) -> tuple[tuple[str, str, str], ...]:
+    found = [
+        re.fullmatch(r"(user|session)=(header|cookie):([A-Za-z0-9!#$%&'*+.^_`|~-]{1,128})", w) for w in words(text)
+    ]
+    if not all(found):
+        raise ValueError
+    return tuple((each[1], each[2], each[3]) for each in found if each is not None)
+
+
 def _path(text: str) -> str:
     value = "/" + text.strip().strip("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
@@ -185,6 +194,7 @@ ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `
 SMALL_NUMBER = whole(0, 1000)
 MEGABYTES = whole(1, 1_000_000)
 GAUGES = Accepts(_gauges, "`name=sum`, `=max`, `=min` or `=last`, separated by commas")
+CALLERS = Accepts(_callers, "`user=header:<name>`, `user=cookie:<name>`, and likewise `session=`, separated by commas")
 PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
 PATH = Accepts(_path, "a path such as `/health`")
 URL = Accepts(_url, "a URL with http or https")
