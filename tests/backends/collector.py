@@ -39,34 +39,34 @@ class LogRecord:
 
 
 class Collector(Server):
-    """A Collector process with collector.yaml and the chosen destinations.
+    """A Collector process with collector.yaml, redaction.yaml and the chosen layers.
 
     Args:
-        directory: Where its log and the file of log records go.
-        exporters: Names of files under collector/exporters/.
+        directory: Where its log, its queues and the file of log records go.
+        layers: Files under collector/, without their suffix: ``exporters/jaeger``.
         variables: What those files read from the environment.
     """
 
     program = "otelcol-search"
     port_names = ("grpc", "http", "health", "metrics")
 
-    def __init__(self, directory: Path, exporters: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, layers: Sequence[str], variables: Mapping[str, str]) -> None:
         super().__init__(directory)
-        self._exporters = tuple(exporters)
+        self._layers = tuple(layers)
         self._variables = dict(variables)
 
     def arguments(self) -> list[str]:
         """Return the command line after the program."""
-        files = [CONFIG / "collector.yaml", *(CONFIG / "exporters" / f"{name}.yaml" for name in self._exporters)]
-        return [f"--config={file}" for file in files]
+        return [f"--config={CONFIG / layer}.yaml" for layer in ("collector", "redaction", *self._layers)]
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that collector.yaml and the exporters' files read."""
+        """Return the variables that collector.yaml and the layers read."""
         return {
             "COLLECTOR_OTLP_GRPC_ENDPOINT": self.address("grpc"),
             "COLLECTOR_OTLP_HTTP_ENDPOINT": self.address("http"),
             "COLLECTOR_HEALTH_ENDPOINT": self.address("health"),
             "COLLECTOR_METRICS_PORT": str(self.ports["metrics"]),
+            "COLLECTOR_QUEUE_DIRECTORY": str(self.directory / "queue"),
             "COLLECTOR_LOG_FILE": str(self.log_file),
             **self._variables,
         }

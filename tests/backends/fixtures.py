@@ -1,4 +1,4 @@
-"""Session fixtures that start the real backends once: jaeger, prometheus, collector, and all three as backends.
+"""Session fixtures that start the real backends once: opensearch, jaeger, prometheus, collector, the last three as backends.
 
 A backend that is not built skips the test with a plain notice. With
 OTEL_SEARCH_REQUIRE_BACKENDS=1 it fails the test instead, so that the integration lane
@@ -16,11 +16,13 @@ import pytest
 from tests.backends.collector import Collector
 from tests.backends.components import find
 from tests.backends.jaeger import Jaeger
+from tests.backends.opensearch import OpenSearch
 from tests.backends.prometheus import Prometheus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DESTINATIONS = ("exporters/jaeger", "exporters/prometheus", "exporters/file")
 REQUIRE = "OTEL_SEARCH_REQUIRE_BACKENDS"
 
 
@@ -68,11 +70,19 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 @pytest.fixture(scope="session")
+def opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearch]:
+    """A running OpenSearch node."""
+    require(OpenSearch.program)
+    with OpenSearch(tmp_path_factory.mktemp("opensearch")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def collector(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger, prometheus: Prometheus) -> Iterator[Collector]:
     """A running Collector: traces to Jaeger, metrics to Prometheus, log records to a file."""
     require(Collector.program)
     variables = {"JAEGER_OTLP_ENDPOINT": jaeger.address("otlp"), "PROMETHEUS_URL": prometheus.url}
-    with Collector(tmp_path_factory.mktemp("collector"), ("jaeger", "prometheus", "file"), variables) as server:
+    with Collector(tmp_path_factory.mktemp("collector"), DESTINATIONS, variables) as server:
         prometheus.scrape({"otelcol": server.address("metrics"), "jaeger": jaeger.address("metrics")})
         yield server
 

@@ -23,9 +23,3 @@ class OpenSearch(Server):
     def ready_url(self) -> str:
         """Return the URL that answers 200 once the node is the elected one of its cluster."""
         return f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"
-
-    def kill(self) -> None:
-        """End the process at once, as a crash does."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()

@@ -147,8 +147,11 @@ class Server(ABC):
         """Return the variables that the configuration reads, for the present ports."""
         return {}
 
-    def start(self) -> None:
+    def start(self, again: bool = False) -> None:
         """Start the process and wait until it serves.
+
+        Args:
+            again: On the ports that it had before, for those who know it by them.
 
         Raises:
             BackendError: It is not built, or did not get ready; the message ends with its log's last lines.
@@ -159,7 +162,8 @@ class Server(ABC):
         self.directory.mkdir(parents=True, exist_ok=True)
         for attempt in range(3):
             # Between our look and its bind another process can take a port: then try others.
-            self.ports = dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
+            if not again:
+                self.ports = dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
             self._launch(path)
             problem = self._wait_until_ready()
             if problem is None:
@@ -176,7 +180,7 @@ class Server(ABC):
             command = [setpriv, "--pdeathsig", "TERM", "--", *command]
         # Not the caller's environment: its OTEL_* variables are meant for another program.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        with self.log.open("wb") as output:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.directory,
@@ -209,6 +213,13 @@ class Server(ABC):
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """End the process at once, as a crash does."""
+        process, self._process = self._process, None
+        if process is not None:
             process.kill()
             process.wait()
 

@@ -180,14 +180,14 @@ def test_collector_counts_what_it_received(backends: Backends, sent: Sent) -> No
 
 
 def test_collector_that_cannot_start_says_why(backends: Backends, tmp_path: Path) -> None:
-    collector = Collector(tmp_path, ["file"], {"COLLECTOR_MEMORY_LIMIT_MIB": "plenty"})
+    collector = Collector(tmp_path, ["exporters/file"], {"COLLECTOR_MEMORY_LIMIT_MIB": "plenty"})
 
     with pytest.raises(BackendError, match=r"(?s)otelcol-search ended with status 1 instead of starting.*'limit_mib'"):
         collector.start()
 
 
 def test_a_stopped_backend_is_gone_and_its_log_records_stay(backends: Backends, tmp_path: Path) -> None:
-    with Collector(tmp_path, ["file"], {}) as collector:
+    with Collector(tmp_path, ["exporters/file"], {}) as collector:
         pid = collector.pid
         loggers = LoggerProvider(resource=Resource({"service.name": "stays"}))
         exporter = HttpLogExporter(f"{collector.http_url}/v1/logs")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -15,20 +18,51 @@ pytestmark = pytest.mark.backends
 CONFIG = Path(__file__).parents[2] / "collector"
 
 
-def accepted(program: str, *arguments: str) -> None:
+def accepted(program: str, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
     require(program)
-    result = subprocess.run([str(find(program)), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(
+        [str(find(program)), *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    "exporters",
-    [("jaeger",), ("prometheus",), ("file",), ("jaeger", "prometheus", "file")],
-    ids=" ".join,
-)
-def test_collector_accepts_each_destination_alone_and_all_together(exporters: tuple[str, ...]) -> None:
-    layers = [CONFIG / "collector.yaml", *(CONFIG / "exporters" / f"{name}.yaml" for name in exporters)]
-    accepted("otelcol-search", "validate", *(f"--config={layer}" for layer in layers))
+# Those with a component that only the official image carries are checked in tests/collector/test_official_image.py.
+DESTINATIONS = ("jaeger", "prometheus", "file", "elasticsearch-otlp", "elasticsearch-otlp elasticsearch-otlp-traces")
+LAYERS = ("span_metrics", "search_metrics", "receivers/scrape", "receivers/tls", "receivers/token")
+VARIABLES = {
+    "COLLECTOR_OTLP_TOKEN": "token",
+    "COLLECTOR_TLS_CERT_FILE": "certificate.pem",
+    "COLLECTOR_TLS_KEY_FILE": "key.pem",
+}
+
+
+def collector_accepts(*layers: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+    files = (CONFIG / f"{layer}.yaml" for layer in ("collector", "redaction", *layers))
+    accepted("otelcol-search", "validate", *(f"--config={file}" for file in files), variables=variables)
+
+
+def test_collector_accepts_its_base_alone() -> None:
+    collector_accepts()
+
+
+@pytest.mark.parametrize("names", DESTINATIONS)
+def test_collector_accepts_each_destination_alone(names: str) -> None:
+    collector_accepts(*(f"exporters/{name}" for name in names.split()))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_collector_accepts_each_layer_alone(layer: str) -> None:
+    collector_accepts(layer, variables=VARIABLES)
+
+
+def test_collector_accepts_everything_together() -> None:
+    names = {name: None for names in DESTINATIONS for name in names.split()}
+    collector_accepts(*(f"exporters/{name}" for name in names), *LAYERS, variables=VARIABLES)
 
 
 def test_jaeger_accepts_its_configuration() -> None:
