@@ -41,8 +41,8 @@ FLOORS = {
     "middleware": 3,
     "endpoints": 3,
 }
-DOORS = {"distro", "fastapi", "cli", "demo", "doctor", "testing", "viewer"}
-ONLOOKERS = {"demo", "doctor", "testing"}
+DOORS = {"distro", "fastapi", "cli", "demo", "testing", "viewer"}
+ONLOOKERS = {"demo", "testing"}
 LAZY_VISITORS = {"__init__", "cli"}
 """Who may import a door, inside a function: the front door and the command line."""
 

@@ -6,10 +6,14 @@ variables while it is imported and raises at what it cannot read, so they are lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from otel_search import settings
 from otel_search.telemetry.standard_variables import correct
+
+stand_in: Callable[[], Any] | None = None
+"""Called before anything is set up; it may set providers in place of those that the variables ask for, as tests do."""
 
 _ready = False
 
@@ -28,9 +32,11 @@ def set_up(**configurator_arguments: Any) -> None:
     # A variable that both of us read is said once.
     faults = tuple(dict.fromkeys((*effective.faults, *correct(settings.environment()))))
     settings.set_defaults()
+    if stand_in is not None:
+        stand_in()
     from otel_search.telemetry import sdk
 
-    sdk.set_up(effective, faults, configurator_arguments)
+    sdk.set_up(effective, faults, configurator_arguments, by_application=stand_in is None)
 
 
 def is_set_up() -> bool:

@@ -20,13 +20,20 @@ from otel_search.telemetry.single_export import ExportsToTheSame, keep_single_ex
 _logger = logging.getLogger("otel_search.telemetry")
 
 
-def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments: dict[str, Any]) -> None:
+def set_up(
+    effective: Settings,
+    faults: tuple[str, ...],
+    configurator_arguments: dict[str, Any],
+    *,
+    by_application: bool = True,
+) -> None:
     """Set up what nobody has set up yet.
 
     Args:
         effective: The settings of this process.
         faults: Lines on variables that could not be used; they are said when there are logs.
         configurator_arguments: What the launcher tells a configurator.
+        by_application: Whether providers that are there are the application's doing.
     """
     ours = delivery.start(effective.shutdown_timeout)
     is_theirs = bool(_with_sdk())
@@ -38,9 +45,9 @@ def set_up(effective: Settings, faults: tuple[str, ...], configurator_arguments:
         _logger.warning(line)
     for record in said:
         logging.getLogger(record.name).handle(record)
-    if is_theirs:
+    if is_theirs and by_application:
         _report_what_the_application_has_set()
-    elif not effective.config_file:
+    elif not is_theirs and not effective.config_file:
         _configure(effective, instance, configurator_arguments)
     give_a_context_always()
     ours.take_over("lines", logs.outputs())
