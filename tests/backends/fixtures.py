@@ -54,10 +54,10 @@ def require(program: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
+def jaeger(tmp_path_factory: pytest.TempPathFactory, prometheus: Prometheus) -> Iterator[Jaeger]:
     """A running Jaeger with an empty memory store."""
     require(Jaeger.program)
-    with Jaeger(tmp_path_factory.mktemp("jaeger")) as server:
+    with Jaeger(tmp_path_factory.mktemp("jaeger"), variables={"JAEGER_PROMETHEUS_URL": prometheus.url}) as server:
         yield server
 
 

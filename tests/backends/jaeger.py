@@ -1,15 +1,18 @@
-"""Jaeger with traces in memory, and its HTTP API as far as tests read it."""
+"""Jaeger with one of its storages, and its HTTP API as far as tests read it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.backends.server import BackendError, Server, get, get_json
 
-CONFIG = Path(__file__).parents[2] / "collector" / "jaeger" / "jaeger-memory.yaml"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG = Path(__file__).parents[2] / "collector" / "jaeger"
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,35 @@ class Span:
 
 
 class Jaeger(Server):
-    """A Jaeger process that receives OTLP/gRPC."""
+    """A Jaeger process that receives OTLP/gRPC.
+
+    Args:
+        directory: Where its log goes.
+        storage: The file under collector/jaeger/ that says where traces are kept, without its suffix.
+        variables: What the files read from the environment beside the ports.
+    """
 
     program = "jaeger"
     port_names = ("otlp", "query", "query_grpc", "health", "metrics")
 
+    def __init__(self, directory: Path, storage: str = "memory", variables: Mapping[str, str] | None = None) -> None:
+        super().__init__(directory)
+        self._storage = storage
+        self._variables = dict(variables or {})
+
     def arguments(self) -> list[str]:
         """Return the command line after the program."""
-        return ["--config", str(CONFIG)]
+        return [f"--config={CONFIG / name}.yaml" for name in ("jaeger", self._storage)]
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that jaeger-memory.yaml reads."""
+        """Return the variables that the configuration reads."""
         return {
             "JAEGER_OTLP_ENDPOINT": self.address("otlp"),
             "JAEGER_QUERY_HTTP_ENDPOINT": self.address("query"),
             "JAEGER_QUERY_GRPC_ENDPOINT": self.address("query_grpc"),
             "JAEGER_HEALTH_ENDPOINT": self.address("health"),
             "JAEGER_METRICS_PORT": str(self.ports["metrics"]),
+            **self._variables,
         }
 
     def ready_url(self) -> str:

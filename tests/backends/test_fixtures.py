@@ -42,14 +42,14 @@ def test_missing_backend_skips_with_a_notice(run: Run) -> None:
 
     assert status == 0
     assert "1 skipped" in output
-    assert "jaeger is not built: run `make backends`" in output
+    assert "prometheus is not built: run `make backends`" in output
 
 
 def test_missing_backend_fails_where_backends_are_required(run: Run) -> None:
     status, output = run("1")
 
     assert status == 1
-    assert "jaeger is not built: run `make backends` (OTEL_SEARCH_REQUIRE_BACKENDS=1 forbids to skip)" in output
+    assert "prometheus is not built: run `make backends` (OTEL_SEARCH_REQUIRE_BACKENDS=1 forbids to skip)" in output
 
 
 def test_requirement_with_another_value_is_refused(run: Run) -> None:

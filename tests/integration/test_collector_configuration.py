@@ -65,8 +65,9 @@ def test_collector_accepts_everything_together() -> None:
     collector_accepts(*(f"exporters/{name}" for name in names), *LAYERS, variables=VARIABLES)
 
 
-def test_jaeger_accepts_its_configuration() -> None:
-    accepted("jaeger", "validate", f"--config={CONFIG / 'jaeger' / 'jaeger-memory.yaml'}")
+@pytest.mark.parametrize("storage", ["memory", "elasticsearch"])
+def test_jaeger_accepts_its_configuration(storage: str) -> None:
+    accepted("jaeger", "validate", *(f"--config={CONFIG / 'jaeger' / name}.yaml" for name in ("jaeger", storage)))
 
 
 def test_prometheus_accepts_its_configuration() -> None:
