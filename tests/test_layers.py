@@ -26,6 +26,7 @@ FLOORS = {
     "threads": 1,
     "aside": 1,
     "lean": 1,
+    "processes": 1,
     "metrics": 1,
     "elasticsearch": 1,
     # above the logs: a business operation ends with a line

@@ -20,7 +20,7 @@ from elastic_transport.client_utils import DEFAULT, DefaultType
 if TYPE_CHECKING:
     from elastic_transport._node._base import NodeApiResponse
 
-    from otel_search.demo.processes import Processes
+    from otel_search.processes import Processes
 
 NODE_CLASS = f"{__name__}:EmbeddedNode"
 """The value for the service's `ELASTICSEARCH_NODE_CLASS`."""

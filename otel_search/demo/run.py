@@ -21,9 +21,9 @@ from elasticsearch.dsl import async_connections
 from rich.console import Console
 
 from otel_search.demo import catalogue, checks, engine, load, report
-from otel_search.demo.processes import HOST, Process, Processes, free_port
 from otel_search.demo.service.config import PRODUCTS_INDEX
 from otel_search.demo.service.products import Product
+from otel_search.processes import HOST, Process, Processes, free_port
 from otel_search.viewer.receiver import DEFAULT_PORT, Receiver
 from otel_search.viewer.recording import Recording
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from otel_search.demo import engine
-from otel_search.demo.processes import Processes, free_port
 from otel_search.demo.run import fill
+from otel_search.processes import Processes, free_port
 
 
 @pytest.fixture(scope="module")

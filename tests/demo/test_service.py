@@ -14,8 +14,8 @@ import pytest
 
 import otel_search.demo
 from otel_search.demo import catalogue, engine
-from otel_search.demo.processes import Processes
 from otel_search.demo.service.models import ProductFields
+from otel_search.processes import Processes
 from tests.demo.conftest import start_service
 
 SERVICE = Path(otel_search.demo.__file__).parent

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from otel_search.demo import engine
-from otel_search.demo.processes import Processes
 from otel_search.demo.run import fill
+from otel_search.processes import Processes
 from tests.backends.fixtures import Backends
 from tests.backends.jaeger import Span
 from tests.service import Service, eventually, serve

@@ -1,19 +1,68 @@
-"""Processes that the demo starts, and ends again whatever happens."""
+"""Processes that a command starts, and ends again whatever happens to itself."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 HOST = "127.0.0.1"
+
+_GUARD = Path(__file__).with_name("guard.py")
+
+
+class Guarded(subprocess.Popen[bytes]):
+    """A process that ends when this one ends, in whatever way that comes about.
+
+    Its signals, status and output are those of the command; its process id is that of the guard between.
+
+    Args:
+        command: The program and its arguments.
+        grace: Seconds from the request to end to the end, once this process has ended.
+        **options: As for `subprocess.Popen`.
+
+    Raises:
+        OSError: If there is no such program.
+    """
+
+    def __init__(self, command: Sequence[str], *, grace: float = 10.0, **options: Any) -> None:
+        search = (options.get("env") or {}).get("PATH")
+        if shutil.which(command[0], path=search) is None:
+            raise FileNotFoundError(2, "no such program", command[0])
+        reading, self._pipe = os.pipe()
+        try:
+            super().__init__(
+                [sys.executable, "-I", str(_GUARD), str(reading), str(grace), *command], pass_fds=(reading,), **options
+            )
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(reading)
+
+    def tell(self, number: int) -> None:
+        """Send a signal to the command alone; SIGKILL goes to all that it has started, too."""
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(self._pipe, bytes([number]))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, as `subprocess.Popen` does."""
+        status = super().wait(timeout)
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        return status
 
 
 @dataclass
@@ -40,7 +89,8 @@ class Process:
             try:
                 self.popen.wait(grace)
             except subprocess.TimeoutExpired:
-                self.popen.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
 
@@ -78,7 +128,7 @@ class Processes:
         with self._signals_held(), output.open("wb") as file:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the
             # processes in an order in which none misses another.
-            popen = subprocess.Popen(
+            popen = Guarded(
                 command, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
             )
             process = Process(name, output, popen)
