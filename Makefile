@@ -25,7 +25,7 @@ endef
 TEST_TOOLS := aiosmtpd hypothesis pytest websockets
 
 $(VENV)/installed: pyproject.toml constraints/current.txt
-	$(call environment,$(VENV),constraints/current.txt,--editable '.[demo]' $(TEST_TOOLS) gunicorn mypy ruff opentelemetry-configuration opentelemetry-distro)
+	$(call environment,$(VENV),constraints/current.txt,--editable '.[demo$(,)kpis]' $(TEST_TOOLS) axe-playwright-python gunicorn mypy playwright ruff opentelemetry-configuration opentelemetry-distro)
 
 $(ELASTICSEARCH8)/installed: pyproject.toml constraints/elasticsearch8.txt
 	$(call environment,$(ELASTICSEARCH8),constraints/elasticsearch8.txt,--editable '.[demo$(,)elasticsearch-dsl]' $(TEST_TOOLS))

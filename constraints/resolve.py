@@ -17,10 +17,12 @@ TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websocket
 
 LANES = {
     "current": [
-        ".[demo]",
+        ".[demo,kpis]",
         "elasticsearch[async]>=9.5",
+        "axe-playwright-python",
         "gunicorn",
         "mypy",
+        "playwright",
         "ruff",
         "opentelemetry-configuration",
         "opentelemetry-distro",

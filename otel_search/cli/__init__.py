@@ -16,6 +16,7 @@ from otel_search import __version__
 
 COMMANDS = {
     "demo": "a sample search service with its engine, real requests, and what came of them",
+    "viewer": "receive OTLP on this machine, and look at it on a web page",
 }
 """Each command with what it is, in the order of `--help`."""
 

@@ -63,6 +63,10 @@ ENDPOINTS = (
 )
 
 
+MAX_ITEM = 1024 * 1024
+"""Bytes of one span, log record or metric; larger ones are rejected, and the rest of their request is taken."""
+
+
 class MalformedError(ValueError):
     """The body is not an OTLP export request; the message says where it goes wrong."""
 
@@ -89,10 +93,62 @@ def decode(endpoint: Endpoint, content_type: str, body: bytes) -> ExportRequest:
             message.ParseFromString(body)
     except (json_format.ParseError, DecodeError, RecursionError) as error:
         raise MalformedError(f"no {endpoint.request.DESCRIPTOR.name}: {str(error)[-500:]}") from error
-    for name, value, length in _ids(message):
+    check(message)
+    return message
+
+
+def check(request: ExportRequest) -> None:
+    """Check what would mislead a reader later: that ids are empty or of the right length.
+
+    Raises:
+        MalformedError: If one is not.
+    """
+    for name, value, length in _ids(request):
         if len(value) not in (0, length):
             raise MalformedError(f"{name} has {len(value)} bytes; accepted: {length}")
-    return message
+
+
+def accept(endpoint: Endpoint, request: ExportRequest) -> Message:
+    """Take out of a request what is too large to keep, and make the response that says so.
+
+    Args:
+        endpoint: The service that the request was sent to.
+        request: Is changed: items of more than `MAX_ITEM` bytes are removed.
+
+    Returns:
+        The response; with a partial success if something was removed.
+    """
+    response = endpoint.response()
+    if request.ByteSize() <= MAX_ITEM:
+        return response
+    rejected = 0
+    for items in _items(request):
+        for position in reversed(range(len(items))):
+            if items[position].ByteSize() > MAX_ITEM:
+                rejected += _count(items[position])
+                del items[position]
+    if rejected:
+        partial = response.partial_success
+        setattr(partial, next(field.name for field in partial.DESCRIPTOR.fields if field.number == 1), rejected)
+        partial.error_message = f"larger than {MAX_ITEM} bytes: {rejected}"
+    return response
+
+
+def _items(request: ExportRequest) -> Iterator[Any]:
+    if isinstance(request, ExportTraceServiceRequest):
+        yield from (scope.spans for resource in request.resource_spans for scope in resource.scope_spans)
+    elif isinstance(request, ExportLogsServiceRequest):
+        yield from (scope.log_records for resource in request.resource_logs for scope in resource.scope_logs)
+    else:
+        yield from (scope.metrics for resource in request.resource_metrics for scope in resource.scope_metrics)
+
+
+def _count(item: Any) -> int:
+    # Metrics are rejected by the number of their data points.
+    if "data" not in item.DESCRIPTOR.oneofs_by_name:
+        return 1
+    kind = item.WhichOneof("data")
+    return len(getattr(item, kind).data_points) if kind else 0
 
 
 def encode(message: Message, content_type: str) -> bytes:

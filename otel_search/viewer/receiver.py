@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
-import threading
-import time
+import math
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from otel_search.viewer import otlp
+from otel_search.viewer.guard import LoopbackOnly
+from otel_search.viewer.loopback import LoopbackServer
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from google.protobuf.message import Message  # type: ignore[import-untyped]
 
-HOST = "127.0.0.1"
 DEFAULT_PORT = 4318
 """OTLP/HTTP's registered port, where exporters send when nobody tells them otherwise."""
 
@@ -43,6 +40,18 @@ BODY_TIMEOUT = 30.0
 _ENCODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 OnExport = Callable[[otlp.ExportRequest], None]
+
+
+class BusyError(Exception):
+    """Raised by a callback that cannot take an export request now.
+
+    Args:
+        retry_after: In how many seconds the sender may try again.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"too much telemetry is waiting to be stored; try again in {retry_after:g} s")
+        self.retry_after = retry_after
 
 
 class _RefusedError(Exception):
@@ -59,7 +68,8 @@ def receiver_app(on_export: OnExport, *, max_body: int = MAX_BODY) -> Starlette:
     """Make an ASGI application that receives OTLP over HTTP.
 
     Args:
-        on_export: Called on the event loop with each export request, in the order of arrival.
+        on_export: Called on the event loop with each export request, in the order of arrival. If it raises
+            `BusyError`, the sender is answered 429 with Retry-After, as OTLP says, and sends it again.
         max_body: Upper limit of a request's body in bytes, before and after decompression.
 
     Returns:
@@ -73,7 +83,8 @@ def receiver_app(on_export: OnExport, *, max_body: int = MAX_BODY) -> Starlette:
                 methods=["POST"],
             )
             for endpoint in otlp.ENDPOINTS
-        ]
+        ],
+        middleware=[Middleware(LoopbackOnly)],
     )
 
 
@@ -91,14 +102,22 @@ async def _export(request: Request, *, endpoint: otlp.Endpoint, on_export: OnExp
         return _answer(otlp.status(f"the body did not arrive in {BODY_TIMEOUT} s"), content_type, 408, close=True)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is there to read it
-    on_export(message)
-    return _answer(endpoint.response(), content_type, 200)
+    response = otlp.accept(endpoint, message)
+    try:
+        on_export(message)
+    except BusyError as busy:
+        return _answer(otlp.status(str(busy)), content_type, 429, retry_after=busy.retry_after)
+    return _answer(response, content_type, 200)
 
 
-def _answer(message: Message, content_type: str, status_code: int, *, close: bool = False) -> Response:
+def _answer(
+    message: Message, content_type: str, status_code: int, *, close: bool = False, retry_after: float | None = None
+) -> Response:
     # An answer has the content type of its request; what asked in a type of its own gets JSON.
     media_type = content_type if content_type in otlp.CONTENT_TYPES else otlp.JSON
-    headers = {"connection": "close"} if close else None
+    headers = {"connection": "close"} if close else {}
+    if retry_after is not None:
+        headers["retry-after"] = str(math.ceil(retry_after))
     return Response(otlp.encode(message, media_type), status_code, headers=headers, media_type=media_type)
 
 
@@ -156,7 +175,7 @@ class _Inflater:
             raise _RefusedError(400, "the compressed body ends too early")
 
 
-class Receiver:
+class Receiver(LoopbackServer):
     """Serves a receiver on loopback in a thread of this process, as a context manager.
 
     Args:
@@ -169,61 +188,12 @@ class Receiver:
     """
 
     def __init__(self, on_export: OnExport, *, port: int = 0, max_body: int = MAX_BODY) -> None:
-        self._socket = _listen(port)
-        self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                receiver_app(on_export, max_body=max_body),
-                lifespan="off",
-                log_config=None,  # the process's logging is not ours to configure
-                log_level="warning",
-                access_log=False,
-                limit_concurrency=64,  # times MAX_BODY: what hostile senders can make us hold
-                timeout_graceful_shutdown=2,
-            )
+        # The limit of connections times MAX_BODY is what hostile senders can make us hold.
+        super().__init__(
+            receiver_app(on_export, max_body=max_body), port=port, purpose="receive OTLP", limit_concurrency=64
         )
-        self._thread = threading.Thread(target=self._serve, name="otlp-receiver", daemon=True)
 
     @property
     def endpoint(self) -> str:
         """The value for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
-        return f"http://{HOST}:{self.port}"
-
-    def start(self) -> Self:
-        """Start to serve; returns when requests are answered."""
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError(f"the OTLP receiver on {self.endpoint} did not start")
-            time.sleep(0.005)
-        return self
-
-    def stop(self) -> None:
-        """Answer what is being received, close the port and end the thread."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"cannot receive OTLP on {HOST}:{port}: {error.strerror}") from error
-    return listener
+        return self.url

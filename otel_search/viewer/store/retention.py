@@ -1,0 +1,135 @@
+"""What has to go: the oldest of everything, when it is too old or there is too much."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from otel_search.viewer.store.counts import MINUTE, SECOND
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# Rows that go in one transaction, so that writing goes on in between.
+_TRACES, _LOGS, _POINTS = 1_000, 3_000, 5_000
+
+_FINE_SLOTS = 2 * 3600
+"""Seconds that the finest slots of requests are kept."""
+
+_TABLES = (
+    "traces", "spans", "calls", "shapes", "shape_minutes", "shape_durations", "requests", "edges", "logs",
+    "metrics", "series", "points", "exemplars", "resources",
+)  # fmt: skip
+
+
+class Retention:
+    """Deletes the oldest through one connection, within the caller's transaction.
+
+    Args:
+        max_size: Bytes that may be in use in the file.
+        max_age: Seconds that something is kept.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, max_size: int, max_age: float) -> None:
+        self._connection = connection
+        self._max_size = max_size
+        self._max_age = max_age
+
+    def size(self) -> int:
+        """Bytes in use in the file."""
+        pages, free, page_size = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * page_size
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether more is in use than may be."""
+        return self.size() > self._max_size
+
+    def delete_old(self) -> bool:
+        """Delete a portion of what is too old; whether anything went."""
+        now = time.time_ns()
+        self._connection.execute("DELETE FROM requests WHERE step = 5 AND slot < ?", (now // SECOND - _FINE_SLOTS,))
+        return self._delete_before(now - int(self._max_age * SECOND))
+
+    def delete_oldest(self) -> bool:
+        """Delete a portion of the oldest, however old it is; whether anything went."""
+        ends = (
+            self._value("SELECT start FROM traces ORDER BY start LIMIT 1 OFFSET ?", _TRACES),
+            self._value("SELECT time FROM logs ORDER BY id LIMIT 1 OFFSET ?", _LOGS),
+            self._value("SELECT until FROM points ORDER BY until LIMIT 1 OFFSET ?", _POINTS),
+        )
+        known = [end for end in ends if end is not None]
+        return self._delete_before(min(known) + 1 if known else time.time_ns())
+
+    def delete_orphans(self) -> bool:
+        """Delete what nothing refers to any more: shapes without calls, series without points."""
+        before = self._connection.total_changes
+        self._connection.execute(
+            "DELETE FROM shapes WHERE NOT EXISTS (SELECT 1 FROM calls WHERE calls.shape = shapes.id)"
+        )
+        self._connection.execute(
+            "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM points WHERE points.series = series.id)"
+        )
+        self._connection.execute(
+            "DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM series WHERE series.metric = metrics.id)"
+        )
+        self._connection.execute(
+            "DELETE FROM resources WHERE last < ? AND id NOT IN (SELECT resource FROM series)",
+            (time.time_ns() - int(self._max_age * SECOND),),
+        )
+        return self._connection.total_changes > before
+
+    def clear(self) -> bool:
+        """Delete everything."""
+        for table in _TABLES:
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
+        for words in ("span_words", "log_words"):
+            self._connection.execute(f"INSERT INTO {words} ({words}) VALUES ('delete-all')")  # noqa: S608
+        return True
+
+    def _value(self, query: str, offset: int) -> int | None:
+        row = self._connection.execute(query, (offset,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _delete_before(self, end: int) -> bool:
+        execute = self._connection.execute
+        before = self._connection.total_changes
+        traces = [
+            row[0] for row in execute("SELECT id FROM traces WHERE start < ? ORDER BY start LIMIT ?", (end, _TRACES))
+        ]
+        for trace in traces:
+            execute(
+                "INSERT INTO span_words (span_words, rowid, name, status_message, attributes, events)"
+                " SELECT 'delete', id, name, status_message, attributes, events FROM spans WHERE trace = ?",
+                (trace,),
+            )
+            execute("DELETE FROM calls WHERE span IN (SELECT id FROM spans WHERE trace = ?)", (trace,))
+            execute("DELETE FROM spans WHERE trace = ?", (trace,))
+            execute("DELETE FROM traces WHERE id = ?", (trace,))
+        # Log records lie in the order of their arrival, which is nearly that of their times.
+        last = execute(
+            "SELECT max(id) FROM (SELECT id FROM logs WHERE id < coalesce("
+            "(SELECT id FROM logs WHERE time >= ? ORDER BY id LIMIT 1), 9e18) ORDER BY id LIMIT ?)",
+            (end, _LOGS),
+        ).fetchone()[0]
+        if last is not None:
+            execute(
+                "INSERT INTO log_words (log_words, rowid, body, attributes)"
+                " SELECT 'delete', id, body, attributes FROM logs WHERE id <= ?",
+                (last,),
+            )
+            execute("DELETE FROM logs WHERE id <= ?", (last,))
+        execute(
+            "DELETE FROM points WHERE (series, time) IN"
+            " (SELECT series, time FROM points WHERE until < ? ORDER BY until LIMIT ?)",
+            (end, _POINTS),
+        )
+        execute("DELETE FROM exemplars WHERE time < ?", (end,))
+        execute("DELETE FROM requests WHERE step = 5 AND slot < ?", (end // SECOND,))
+        execute("DELETE FROM requests WHERE step = 60 AND slot < ?", (end // SECOND - 60,))
+        for table in ("shape_minutes", "shape_durations", "edges"):
+            execute(f"DELETE FROM {table} WHERE minute < ?", (end // MINUTE,))  # noqa: S608
+        return self._connection.total_changes > before
