@@ -21,6 +21,7 @@ from otel_search import settings
 from otel_search.delivery import losses
 from otel_search.log_exporter.bulk import Bulk, UnavailableError
 from otel_search.log_exporter.documents import Action, Target, actions
+from otel_search.log_exporter.replay import Replay
 from otel_search.log_exporter.spool import Spool
 from otel_search.logs.file import LogFile
 from otel_search.settings import Settings
@@ -60,12 +61,18 @@ class ElasticsearchLogExporter(LogRecordExporter):
         self.cause = ""
         self._ended = threading.Event()
         self._lock = threading.Lock()
+        self._replay: Replay | None = None
         try:
             self._bulk: Bulk | None = Bulk(self._settings, self._target, self._refused, self._ended)
         except (ImportError, ValueError) as error:
             self._bulk = None
             self.cause = str(error)
             _logger.error("log records cannot go to Elasticsearch at %s: %s", self._endpoint, error)
+            return
+        if self._spool is not None:
+            self._replay = Replay(self._spool, self._bulk, self._ended)
+            if self._spool.is_waiting:  # since an earlier life of the service
+                self._replay.wake()
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Send a batch; what is only put off, with a spool, is a success."""
@@ -75,8 +82,6 @@ class ElasticsearchLogExporter(LogRecordExporter):
                 self._send(actions(batch, self._target))
             except UnavailableError as error:
                 left, self.cause = len(error.actions), str(error)
-            except OSError as error:
-                left, self.cause = len(batch), str(error)
             if left == len(batch):
                 return LogRecordExportResult.FAILURE
             if left:
@@ -86,10 +91,11 @@ class ElasticsearchLogExporter(LogRecordExporter):
     def _send(self, waiting: list[Action]) -> None:
         if self._bulk is None:
             raise UnavailableError(self.cause, waiting)
-        if self._spool is None:
+        if self._spool is None or self._replay is None:
             self._bulk.send(waiting)
             return
-        if self._replay():
+        # Behind what waits already, so that all are sent in their order.
+        if not self._spool.is_waiting:
             try:
                 # With a spool there is no need to wait for a server that is not there.
                 self._bulk.send(waiting, patient=False)
@@ -97,19 +103,12 @@ class ElasticsearchLogExporter(LogRecordExporter):
             except UnavailableError as error:
                 waiting = error.actions
                 self._bulk.rest(error)
-        self._spool.add(waiting)
-
-    def _replay(self) -> bool:
-        """Send what has waited on disk, in its order; whether nothing waits any more."""
-        assert self._spool is not None
-        assert self._bulk is not None
-        if self._bulk.is_resting and not self._ended.is_set():
-            return False
         try:
-            return self._spool.replay(self._bulk.send_spooled)
-        except UnavailableError as error:
-            self._bulk.rest(error)
-            return False
+            self._spool.add(waiting)
+        except OSError as error:
+            raise UnavailableError(str(error), waiting) from error
+        finally:
+            self._replay.wake()
 
     def _refused(self, document: dict[str, Any], error: str) -> None:
         """A document that the mapping refuses, twice."""

@@ -66,11 +66,11 @@ class Bulk:
         self._failures = 0
 
     @property
-    def is_resting(self) -> bool:
-        """Whether the server was unavailable a moment ago."""
-        return time.monotonic() < self._rests_until
+    def rests_for(self) -> float:
+        """Seconds that the server is left alone, because it was unavailable a moment ago."""
+        return max(0.0, self._rests_until - time.monotonic())
 
-    def rest(self, error: UnavailableError) -> None:
+    def rest(self, error: Exception) -> None:
         """Leave the server alone for a while: longer each time."""
         if not self._failures:
             _logger.warning("%s; they wait in the spool", error)
@@ -108,14 +108,23 @@ class Bulk:
             raise UnavailableError(cause, left)
         self._failures = 0
 
-    def send_spooled(self, body: bytes) -> None:
-        """Write the documents of a bulk request's body that was kept; raises `UnavailableError`."""
+    def send_spooled(self, body: bytes) -> int:
+        """Write the documents of a bulk request's body that was kept.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            UnavailableError: If the server did not take some of them.
+            ValueError: If it is no such body.
+        """
         lines = body.splitlines()
         found = []
         for head, document in zip(lines[::2], lines[1::2], strict=True):
             create = orjson.loads(head)["create"]
             found.append(Action(create["_index"], create["_id"], document))
         self.send(found, patient=False)
+        return len(found)
 
     def _attempt(self, actions: list[Action]) -> tuple[list[Action], str]:
         """One request, and one more for what is mended; the documents to send again, and why."""
@@ -126,7 +135,8 @@ class Bulk:
         try:
             status, answer = self._perform("POST", "/_bulk", b"".join(action.lines for action in actions))
         except elastic_transport.TransportError as error:
-            return actions, f"{type(error).__name__}: {error}"[:300]
+            # Its text names only what earlier attempts have said.
+            return actions, f"{type(error).__name__}: {error.message}"[:300]
         if status in _RETRIED:
             return actions, f"status {status}"
         if status == 413 and len(actions) > 1:
@@ -138,8 +148,11 @@ class Bulk:
             for action in actions:
                 self._refused(orjson.loads(action.document), f"status {status}: {answer}"[:500])
             return [], ""
+        items = answer.get("items", ())
+        if len(items) != len(actions):
+            return actions, f"an answer with {len(items)} items for {len(actions)} documents"
         again, mend, cause = [], [], ""
-        for action, item in zip(actions, answer.get("items", ()), strict=True):
+        for action, item in zip(actions, items, strict=True):
             outcome = next(iter(item.values()))
             code = outcome.get("status", 500)
             if code < 300 or code == 409:  # it is there already, from an attempt whose answer was lost

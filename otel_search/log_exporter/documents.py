@@ -15,6 +15,10 @@ import orjson
 from opentelemetry import trace
 from opentelemetry.sdk._logs import ReadableLogRecord
 
+from otel_search import settings
+from otel_search.logs.values import Values
+from otel_search.redaction import redactor_of
+
 REFUSED = "search.log.refused"
 """The attribute that holds, as text, what the mapping did not take."""
 
@@ -73,10 +77,24 @@ def actions(batch: Sequence[ReadableLogRecord], target: Target) -> list[Action]:
     made = []
     for data in batch:
         nanoseconds = data.log_record.timestamp or data.log_record.observed_timestamp or 0
-        document = orjson.dumps(_document(data, nanoseconds, target), default=str)
+        document = _json(_document(data, nanoseconds, target))
         # Ordered by time, which Lucene finds quicker than what is random from the first digit on.
         made.append(Action(target.of(nanoseconds), f"{nanoseconds:016x}{getrandbits(64):016x}", document))
     return made
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document, default=_plain)
+    except TypeError:
+        # A value that JSON cannot hold, in a record that did not come through our chain: that value alone is at stake.
+        values = Values(redactor_of(settings.current().redact_keys))
+        return orjson.dumps({name: values.field(name, value) for name, value in document.items()})
+
+
+def _plain(value: Any) -> Any:
+    """What orjson asks of types that it does not know."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _document(data: ReadableLogRecord, nanoseconds: int, target: Target) -> dict[str, Any]:

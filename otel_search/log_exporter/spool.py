@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from itertools import count
 from pathlib import Path
 
 from otel_search.log_exporter.documents import Action
+
+_logger = logging.getLogger("otel_search.log_exporter")
 
 _SUFFIX = ".ndjson"
 
@@ -41,6 +44,13 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             return sorted(found for found in self._directory.iterdir() if found.suffix == _SUFFIX)
         return []
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to send."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._directory) as entries:
+            return any(entry.name.endswith(_SUFFIX) for entry in entries)
+        return False
 
     def add(self, actions: list[Action]) -> None:
         """Keep documents; raises `SpoolFullError` or another `OSError` if that cannot be."""
@@ -76,7 +86,13 @@ class Spool:
             if not alone:
                 return False
             for path in self._files():
-                send(path.read_bytes())
+                try:
+                    send(path.read_bytes())
+                except (ValueError, KeyError, TypeError) as error:
+                    # Not what was written: it must not stand in the way of all that comes after it.
+                    path.replace(path.with_suffix(".unreadable"))
+                    _logger.error("%s in the spool cannot be read and was set aside: %r", path.name, error)
+                    continue
                 path.unlink()
         return not self._files()
 

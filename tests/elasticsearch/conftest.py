@@ -11,8 +11,6 @@ pytest.importorskip("elasticsearch", reason="no Elasticsearch client is installe
 
 import elastic_transport
 
-from tests.backends.fixtures import require
-from tests.backends.opensearch import OpenSearch
 from tests.elasticsearch.clients import AsyncElasticsearch, Caller, for_memory_engine
 from tests.elasticsearch.recorded import Recorded, recording
 from tests.elasticsearch.scripted import ScriptedServer
@@ -64,14 +62,6 @@ def engine_url() -> Iterator[str]:
     server = osmem.OsmemServer.start()
     yield server.url
     server.close()
-
-
-@pytest.fixture(scope="session")
-def opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearch]:
-    """A running OpenSearch node."""
-    require(OpenSearch.program)
-    with OpenSearch(tmp_path_factory.mktemp("opensearch")) as server:
-        yield server
 
 
 @pytest.fixture

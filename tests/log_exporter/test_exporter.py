@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 
 from otel_search.delivery import losses
@@ -170,61 +171,6 @@ def test_a_template_that_may_not_be_installed_is_done_without(server: BulkServer
     assert len([path for method, path, *_ in server.requests if method == "PUT"]) == 1
 
 
-def test_the_spool_survives_a_restart_and_is_replayed_in_order(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    for first in (0, 10, 20):  # three lives of the process, the server is down in all of them
-        found = exporter(url, logs_spool=str(tmp_path / "spool"))
-        for number in range(first, first + 10):
-            assert found.export([record(number)]) is SUCCESS
-        found.shutdown()
-    assert len(list((tmp_path / "spool").glob("*.ndjson"))) == 30
-    with bulk_server(port) as server:
-        found = exporter(url, logs_spool=str(tmp_path / "spool"))
-        assert found.export([record(30)]) is SUCCESS
-        assert server.order == list(range(31))
-        assert len(server.written) == 31
-        assert list((tmp_path / "spool").glob("*.ndjson")) == []
-
-
-def test_a_full_spool_keeps_what_it_has_and_says_what_it_cannot_take(tmp_path: Path) -> None:
-    found = exporter(f"http://127.0.0.1:{free_port()}", logs_spool=str(tmp_path), logs_spool_megabytes=1)
-    results = [found.export([record(number, text="x" * 100_000)]) for number in range(12)]
-    assert results == [SUCCESS] * 9 + [FAILURE] * 3
-    assert f"the spool {tmp_path} is full" in found.cause
-
-
-def _export_in_child(url: str, spool: str, first: int) -> None:
-    found = exporter(url, logs_spool=spool)
-    for number in range(first, first + 50):
-        found.export([record(number)])
-
-
-def test_several_workers_share_one_spool(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    context = multiprocessing.get_context("spawn")
-    for running in (False, True):
-        children = [
-            context.Process(target=_export_in_child, args=(url, str(tmp_path), 1000 * child + 100 * running))
-            for child in range(3)
-        ]
-        if not running:
-            for child in children:
-                child.start()
-            for child in children:
-                child.join(60)
-            continue
-        with bulk_server(port) as server:
-            for child in children:
-                child.start()
-            for child in children:
-                child.join(60)
-            exporter(url, logs_spool=str(tmp_path)).export([record(9999)])
-            assert len(server.written) == 301
-            assert sorted(server.order) == sorted({*server.order})
-
-
 def test_a_service_exports_to_both_and_nothing_of_the_export_itself(server: BulkServer) -> None:
     env = {"OTEL_LOGS_EXPORTER": "elasticsearch,otlp", "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL": server.url}
     with serve("chatty:app", env=env) as service:
@@ -240,65 +186,40 @@ def test_a_service_exports_to_both_and_nothing_of_the_export_itself(server: Bulk
         assert len(everything) == len(service.recording.logs)
 
 
-@pytest.mark.engine
-def test_a_real_engine_is_searched_by_trace_id_and_by_field(engine: str) -> None:
-    import httpx
+def test_a_value_that_json_cannot_hold_costs_itself_and_not_the_batch(server: BulkServer) -> None:
+    cycle: dict[str, Any] = {}
+    cycle["self"] = cycle
+    odd = [record(1, big=2**70), record(2, body={1: "one", "raw": b"x", "in": cycle}), record(3, text="\ud800")]
+    assert exporter(server.url).export([record(0), *odd, record(4)]) is SUCCESS
+    assert server.order == [0, 1, 2, 3, 4]
+    documents = list(server.written.values())
+    assert documents[1]["attributes"]["big"] == str(2**70)
+    assert documents[2]["body"]["structured"]["1"] == "one"
 
-    dataset = f"test{free_port()}"
-    with serve(
-        "chatty:app",
-        env={
-            "OTEL_LOGS_EXPORTER": "elasticsearch",
-            "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL": engine,
-            "OTEL_SEARCH_LOGS_DATASET": dataset,
-        },
-    ) as service:
-        trace_id = service.get("/log/20?text=lamp").headers["x-trace-id"]
-        service.get("/log/5?text=other")
-        service.stop()
-    stream = f"logs-{dataset}.otel-default"
-    httpx.post(f"{engine}/{stream}/_refresh").raise_for_status()
 
-    def count(query: dict[str, Any]) -> int:
-        answer = httpx.post(f"{engine}/{stream}/_search", json={"query": query}).raise_for_status().json()
-        return int(answer["hits"]["total"]["value"])
-
-    assert count({"term": {"trace_id": trace_id}}) == 21
-    assert count({"term": {"attributes.text": "lamp"}}) == 20
-    assert (
-        count({"bool": {"filter": [{"term": {"body.text": "chat"}}, {"range": {"attributes.number": {"lt": 3}}}]}}) == 6
+def test_an_answer_of_another_shape_is_as_good_as_none(server: BulkServer) -> None:
+    answer, wrong = server.answer, [{"items": []}]
+    server.answer = lambda method, path, body: (  # type: ignore[method-assign]
+        (200, wrong.pop()) if path == "/_bulk" and wrong else answer(method, path, body)
     )
-    assert count({"term": {"resource.attributes.service.name": "test-service"}}) >= 27
-    (mapping,) = httpx.get(f"{engine}/{stream}/_mapping").json().values()
-    properties = mapping["mappings"]["properties"]
-    assert properties["@timestamp"]["type"] == "date_nanos"
-    assert properties["trace_id"]["type"] == "keyword"
-    assert properties["attributes"]["properties"]["number"]["type"] == "long"
+    assert exporter(server.url).export([record(1)]) is SUCCESS
+    assert server.order == [1]
 
 
-@pytest.mark.engine
-@pytest.mark.parametrize("index", ["", "app-logs"])
-def test_a_mapping_conflict_in_a_real_engine_costs_the_field_its_type_and_not_the_record(
-    engine: str, index: str
-) -> None:
-    import httpx
-
-    unique = f"test{free_port()}"
-    found = exporter(engine, logs_dataset=unique, logs_index=index and f"{index}-{unique}")
-    batch = [
-        record(1, took=3),
-        record(2, took="slow"),
-        record(3, took={"ms": 3}),
-        record(4, **{"took.seconds": 1}),
-        record(5, took=5),
-    ]
-    assert found.export(batch) is SUCCESS
-    name = f"{index}-{unique}-*" if index else f"logs-{unique}.otel-default"
-    httpx.post(f"{engine}/{name}/_refresh").raise_for_status()
-    hits = httpx.post(f"{engine}/{name}/_search", json={"sort": "attributes.number"}).json()["hits"]["hits"]
-    by_number = {hit["_source"]["attributes"].get("number"): hit["_source"]["attributes"] for hit in hits}
-    assert by_number[1]["took"] == 3
-    assert by_number[5]["took"] == 5
-    assert json.loads(by_number[2]["search.log.refused"]) == {"took": "slow"}
-    assert json.loads(by_number[3]["search.log.refused"]) == {"took": {"ms": 3}}
-    assert json.loads(by_number[4]["search.log.refused"]) == {"took.seconds": 1}
+def test_a_certificate_is_checked_against_the_authorities_of_the_setting(tmp_path: Path) -> None:
+    ours, theirs = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    for name, authority in (("ours.pem", ours), ("theirs.pem", theirs)):
+        authority.cert_pem.write_to_path(tmp_path / name)
+    with bulk_server(tls=context) as server:
+        trusting = exporter(
+            server.url, logs_elasticsearch_ca_certs=str(tmp_path / "ours.pem"), logs_elasticsearch_api_key="a2V5"
+        )
+        assert trusting.export([record(1)]) is SUCCESS
+        assert server.bulks()[0][2]["authorization"] == "ApiKey a2V5"
+        for path in (str(tmp_path / "theirs.pem"), ""):
+            doubting = exporter(server.url, logs_elasticsearch_ca_certs=path)
+            assert doubting.export([record(2)]) is FAILURE
+            assert "certificate verify failed" in doubting.cause
+        assert server.order == [1]
