@@ -99,6 +99,7 @@ ELASTICSEARCH_OPERATION = "elasticsearch operation"
 """The log line of an Elasticsearch call; its fields are the attributes of the call's span."""
 OPERATIONS_SUPPRESSED = "elasticsearch operations suppressed"
 """Says how many such lines were not written, when there were too many of one kind."""
+REDACTED_KIND = "search.redaction.kind"
 OTHER = "_other"
 """Stands for all values of a metric's attribute beyond a bounded number of them."""
 
@@ -147,6 +148,18 @@ HEALTH_COMPONENT = "search.health.component"
 HEALTH_REASON = "search.health.reason"
 PROBE_FAILS = "probe fails"
 PROBE_SUCCEEDS = "probe succeeds again"
+
+# -- alerts -----------------------------------------------------------------------------------
+ALERT_NAME = "search.alert.name"
+ALERT_SEVERITY = "search.alert.severity"
+ALERT_SUMMARY = "search.alert.summary"
+ALERT_VALUE = "search.alert.value"
+ALERT_LABELS = "search.alert.labels"
+ALERT_RUNBOOK = "search.alert.runbook"
+NOTIFICATION_RECEIVER = "search.notification.receiver"
+NOTIFICATION_OUTCOME = "search.notification.outcome"
+ALERT_FIRING = "alert firing"
+ALERT_RESOLVED = "alert resolved"
 
 # -- metrics ----------------------------------------------------------------------------------
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -323,12 +336,40 @@ HEALTH_STATUS = Metric(
     "Health of a component: 0 unhealthy, 1 degraded, 2 healthy.",
     (HEALTH_COMPONENT,),
 )
+PROCESS_UPTIME = Metric(
+    "process.uptime",
+    "gauge",
+    "s",
+    "The time the process has been running.",
+    (),
+)
+ALERTS_FIRING = Metric(
+    "search.alerts.firing",
+    "gauge",
+    "{alert}",
+    "Alerts that the service itself finds to be firing, by rule.",
+    (ALERT_NAME, ALERT_SEVERITY),
+)
+ALERT_NOTIFICATIONS = Metric(
+    "search.alerts.notifications",
+    "counter",
+    "{notification}",
+    "Mails and webhook calls of alerts by outcome: sent, failed (an attempt) or dropped (given up).",
+    (NOTIFICATION_RECEIVER, NOTIFICATION_OUTCOME),
+)
 TELEMETRY_DROPPED = Metric(
     "search.telemetry.dropped",
     "counter",
     "{item}",
     "Spans, data points, log records and log lines that could not be delivered.",
     ("search.telemetry.signal", "search.telemetry.reason"),
+)
+TELEMETRY_REDACTED = Metric(
+    "search.telemetry.redacted",
+    "counter",
+    "{value}",
+    "Values that were hidden in log lines, log records and spans, by what they were.",
+    (REDACTED_KIND,),
 )
 
 METRICS = (
@@ -349,5 +390,9 @@ METRICS = (
     CPU_UTILIZATION,
     CPU_LIMIT,
     HEALTH_STATUS,
+    PROCESS_UPTIME,
+    ALERTS_FIRING,
+    ALERT_NOTIFICATIONS,
     TELEMETRY_DROPPED,
+    TELEMETRY_REDACTED,
 )

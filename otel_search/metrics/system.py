@@ -78,6 +78,11 @@ def available() -> dict[str, list[str] | None]:
     return found
 
 
+def uptime() -> float:
+    """Seconds since this process was started; a forked one, since the fork."""
+    return max(0.0, time.time() - float(psutil.Process().create_time()))
+
+
 class Limits:
     """Memory and processors in use, against what the container may use."""
 
@@ -92,6 +97,7 @@ class Limits:
         semconv.MEMORY_LIMIT.observed_on(meter, self._of_memory(lambda memory: memory.limit))
         semconv.CPU_UTILIZATION.observed_on(meter, lambda _: [Observation(self.cpu_utilization())])
         semconv.CPU_LIMIT.observed_on(meter, lambda _: [Observation(container.cpus())])
+        semconv.PROCESS_UPTIME.observed_on(meter, lambda _: [Observation(uptime())])
 
     @staticmethod
     def _of_memory(

@@ -20,9 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from otel_search.settings.accepts import (
+    ADDRESSES,
     BOOLEAN,
     CALLERS,
     GAUGES,
+    KPI_SOURCES,
     LEVEL,
     MEGABYTES,
     PATH,
@@ -30,14 +32,17 @@ from otel_search.settings.accepts import (
     PERCENTS,
     ROTATION,
     SECONDS,
+    SECRETS,
     SLOW_QUERY,
     SMALL_NUMBER,
     TEXT,
     URL,
     WORDS,
     Accepts,
+    PartlyAcceptedError,
     Rotation,
     SlowQuery,
+    number,
     one_of,
     some_of,
     whole,
@@ -225,11 +230,31 @@ class Settings:
         """Log Elasticsearch calls that take longer, in seconds, as warnings; with exceptions by index pattern
         (`1,products=0.3,logs-*=10`). `0` is never.""",
     )
+    redact: Literal["secrets", "pii", "off"] = _setting(
+        "OTEL_SEARCH_REDACT",
+        one_of("secrets", "pii", "off"),
+        "secrets",
+        """What is hidden in lines, records and spans: secrets; personal data, too (e-mail addresses, phone numbers,
+        names, addresses of clients); or nothing.""",
+    )
     redact_keys: tuple[str, ...] = _setting(
         "OTEL_SEARCH_REDACT_KEYS",
         WORDS,
         (),
         "More names of fields and URL parameters whose values are secrets, besides the built-in ones.",
+    )
+    redact_keep: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_REDACT_KEEP",
+        WORDS,
+        (),
+        "Names of fields and URL parameters whose values are no secrets, though a built-in name or ending says so.",
+    )
+    redact_patterns: tuple[tuple[str, re.Pattern[str]], ...] = _setting(
+        "OTEL_SEARCH_REDACT_PATTERNS",
+        SECRETS,
+        (),
+        r"""More secrets by their looks, as in `customer number=KD-\d{8}`; the name stands in the place of what is
+        hidden.""",
     )
     hot_path: Literal["lean", "upstream"] = _setting(
         "OTEL_SEARCH_HOT_PATH",
@@ -330,12 +355,13 @@ class Settings:
         0.25,
         "Apdex: up to how many seconds a request satisfies; up to four times as many it is tolerated.",
     )
-    kpi_source: str = _setting(
+    kpi_source: tuple[tuple[str, str], ...] = _setting(
         "OTEL_SEARCH_KPI_SOURCE",
-        URL,
-        "",
-        """The address of a Prometheus that KPIs are computed in, for the whole fleet. Unset: from the workers of this
-        server.""",
+        KPI_SOURCES,
+        (),
+        """Where KPIs are computed for the whole fleet: Prometheus, the access log in Elasticsearch, or both, which
+        complete each other. Without a URL it is the Elasticsearch of `OTEL_SEARCH_LOGS_ELASTICSEARCH_URL`; how to log
+        in is said by those variables, too. Unset: from the workers of this server.""",
     )
     kpi_selector: str = _setting(
         "OTEL_SEARCH_KPI_SELECTOR", TEXT, "", 'Which series in that Prometheus are this service\'s, as `job="shop"`.'
@@ -360,6 +386,106 @@ class Settings:
         "",
         """The key of that hash, the same for all servers whose users are to be told apart together. Unset: a random one
         for each server and its workers.""",
+    )
+    alerts: Literal["off", "embedded"] = _setting(
+        "OTEL_SEARCH_ALERTS",
+        one_of("off", "embedded"),
+        "off",
+        """`embedded`: one worker of the service evaluates the alert rules and sends the mails, for those who have no
+        Prometheus and Alertmanager.""",
+    )
+    alerts_rules: str = _setting(
+        "OTEL_SEARCH_ALERTS_RULES",
+        TEXT,
+        "",
+        "A file, YAML or Python, with alert rules of your own and changes to those that come with otel-search.",
+    )
+    alerts_objective: float = _setting(
+        "OTEL_SEARCH_ALERTS_OBJECTIVE",
+        number(50, 99.999, "a percentage, 50 to 99.999"),
+        99.9,
+        "The objective for requests that do not fail, in percent, whose error budget the burn rate alerts watch.",
+    )
+    alerts_interval: float = _setting(
+        "OTEL_SEARCH_ALERTS_INTERVAL", SECONDS, 15.0, "How often the rules are evaluated in the process, in seconds."
+    )
+    alerts_cooldown: float = _setting(
+        "OTEL_SEARCH_ALERTS_COOLDOWN",
+        SECONDS,
+        300.0,
+        "Within how many seconds an alert is told once at most, however often it comes and goes.",
+    )
+    alerts_repeat: float = _setting(
+        "OTEL_SEARCH_ALERTS_REPEAT",
+        SECONDS,
+        300.0,
+        "After how many seconds an alert that goes on is told again, but not before the cooldown. `0` is never.",
+    )
+    alerts_time_scale: float = _setting(
+        "OTEL_SEARCH_ALERTS_TIME_SCALE",
+        number(0.001, 1, "a factor, 0.001 to 1"),
+        1.0,
+        "Multiplies the windows and delays of all rules: for drills, in which nobody wants to wait five minutes.",
+    )
+    alerts_state: str = _setting(
+        "OTEL_SEARCH_ALERTS_STATE",
+        TEXT,
+        "",
+        """The file with what is known of alerts, so that they survive a restart. Unset: one below `TMPDIR` for each
+        server. Servers that share one have one evaluator among them.""",
+    )
+    alerts_to: tuple[str, ...] = _setting(
+        "OTEL_SEARCH_ALERTS_TO", ADDRESSES, (), "Who gets the mails of alerts whose rules name nobody."
+    )
+    alerts_from: str = _setting(
+        "OTEL_SEARCH_ALERTS_FROM", TEXT, "", "The sender of the mails; unset, it is `otel-search@localhost`."
+    )
+    alerts_smtp_host: str = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_HOST", TEXT, "", "The mail server. Without one there are no mails."
+    )
+    alerts_smtp_port: int | None = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_PORT",
+        whole(1, 65535),
+        None,
+        "Its port; unset, it is 587 for `starttls`, 465 for `tls` and 25 for `plain`.",
+    )
+    alerts_smtp_security: Literal["starttls", "tls", "plain"] = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_SECURITY",
+        one_of("starttls", "tls", "plain"),
+        "starttls",
+        """How the connection is encrypted: by STARTTLS, from the beginning, or not at all. A server that cannot do
+        what is set gets no mail.""",
+    )
+    alerts_smtp_username: str = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_USERNAME", TEXT, "", "Who to log in as; unset, nobody."
+    )
+    alerts_smtp_password: str = _setting("OTEL_SEARCH_ALERTS_SMTP_PASSWORD", TEXT, "", "The password.")
+    alerts_smtp_password_file: str = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_PASSWORD_FILE", TEXT, "", "A file with the password, in place of the variable."
+    )
+    alerts_smtp_ca_certs: str = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_CA_CERTS",
+        TEXT,
+        "",
+        "A file with the certificate authorities that the mail server's certificate may come from.",
+    )
+    alerts_smtp_timeout: float = _setting(
+        "OTEL_SEARCH_ALERTS_SMTP_TIMEOUT",
+        SECONDS,
+        10.0,
+        "The longest that one attempt to send a mail, or to call the webhook, may take in all, in seconds.",
+    )
+    alerts_webhook_url: str = _setting(
+        "OTEL_SEARCH_ALERTS_WEBHOOK_URL",
+        URL,
+        "",
+        "Where alerts are posted, too, in the format of Alertmanager's webhooks.",
+    )
+    alerts_runbooks: str = _setting(
+        "OTEL_SEARCH_ALERTS_RUNBOOKS",
+        TEXT,
+        "docs/alerts.md",
+        "The address of `docs/alerts.md`, or of what you have in its place, that alerts link to.",
     )
     admin_token: str = _setting(
         "OTEL_SEARCH_ADMIN_TOKEN",
@@ -410,6 +536,12 @@ class Settings:
                 continue
             try:
                 values[row.name] = row.accepts.parse(text)
+            except PartlyAcceptedError as partly:
+                values[row.name] = partly.value
+                faults.append(
+                    f"{row.variable}: {partly} is not accepted, using the others; "
+                    f"accepted: {row.accepts.words.replace('`', '')}"
+                )
             except ValueError:
                 faults.append(
                     f"{row.variable}={text!r} is not accepted, using {row.default_words}; "

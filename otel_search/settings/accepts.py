@@ -17,6 +17,19 @@ class Accepts:
     words: str
 
 
+class PartlyAcceptedError(ValueError):
+    """A list of which only a part can be used; its text names the rest.
+
+    Args:
+        refused: What cannot be used.
+        value: What can.
+    """
+
+    def __init__(self, refused: str, value: Any) -> None:
+        super().__init__(refused)
+        self.value = value
+
+
 def one_of(*choices: str) -> Accepts:
     """Exactly one of these words, in any case."""
 
@@ -53,6 +66,25 @@ def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
         return tuple(re.compile(pattern) for pattern in words(text))
     except re.error as error:
         raise ValueError from error
+
+
+def _secrets(text: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    found: list[tuple[str, re.Pattern[str]]] = []
+    refused: list[str] = []
+    for part in filter(None, map(str.strip, text.split(";"))):
+        name, pattern = map(str.strip, part.partition("=")[::2])
+        try:
+            compiled = re.compile(pattern)
+        except re.error:
+            compiled = re.compile("")
+        # What matches nothing at all is everywhere.
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9 _.-]{0,39}", name) and not compiled.search(""):
+            found.append((name, compiled))
+        else:
+            refused.append(repr(part))
+    if refused:
+        raise PartlyAcceptedError(" and ".join(refused), tuple(found))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -155,6 +187,16 @@ def _url(text: str) -> str:
     return value
 
 
+def _kpi_sources(text: str) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for word in words(text):
+        name, equals, url = word.partition("=")
+        if not equals or name not in ("prometheus", "elasticsearch"):
+            name, url = ("elasticsearch", "") if word == "elasticsearch" else ("prometheus", word)
+        found[name] = _url(url) if url or name == "prometheus" else ""
+    return tuple(found.items())
+
+
 @dataclass(frozen=True)
 class Rotation:
     """When a log file is rotated.
@@ -184,10 +226,31 @@ class Rotation:
         return {86_400: "daily", 3_600: "hourly"}.get(self.period, "off")
 
 
+def number(lowest: float, highest: float, words: str) -> Accepts:
+    """A number in this range, both ends included."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not lowest <= value <= highest:
+            raise ValueError
+        return value
+
+    return Accepts(parse, words)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    addresses = words(text)
+    if not all(re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", address) for address in addresses):
+        raise ValueError
+    return addresses
+
+
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
+ADDRESSES = Accepts(_addresses, "addresses of mail, separated by commas")
 SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
 WORDS = Accepts(words, "words, separated by commas")
 PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
+SECRETS = Accepts(_secrets, "`name=regular expression`, separated by semicolons")
 LEVEL = one_of("debug", "info", "warning", "error", "critical")
 TEXT = Accepts(str.strip, "text")
 ROTATION = Accepts(Rotation.parse, "a size in `KB`, `MB` or `GB`, or `daily` | `hourly` | `off`")
@@ -198,4 +261,8 @@ CALLERS = Accepts(_callers, "`user=header:<name>`, `user=cookie:<name>`, and lik
 PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
 PATH = Accepts(_path, "a path such as `/health`")
 URL = Accepts(_url, "a URL with http or https")
+KPI_SOURCES = Accepts(
+    _kpi_sources,
+    "`prometheus=<url>`, `elasticsearch=<url>` or `elasticsearch`, separated by commas; a URL is Prometheus'",
+)
 SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")

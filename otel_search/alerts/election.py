@@ -1,0 +1,122 @@
+"""Who evaluates the rules: one worker of a server, and where it keeps what the next one needs.
+
+A lock of the kernel is held by at most one process and ends with it, however it ends. So no worker
+has to notice the death of another: each tries now and then, and one succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from otel_search.alerts.lines import say
+from otel_search.delivery.forks import after_fork
+
+_MAX_SLOTS = 64
+
+
+class Lock:
+    """A lock on a file, for as long as this process lives; a forked child does not share it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: IO[bytes] | None = None
+        after_fork(self._in_child)
+
+    def take(self) -> bool:
+        """Whether this process has it now.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        if self._held is None:
+            held = self._path.open("a+b")
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.close()
+                return False
+            self._held = held
+        return True
+
+    def is_first(self) -> bool:
+        """Whether nobody has had it before, as far as its file tells; from now on somebody has."""
+        if self._held is None:
+            return False
+        first = os.fstat(self._held.fileno()).st_size == 0
+        if first:
+            self._held.write(b".")
+            self._held.flush()
+        return first
+
+    def release(self) -> None:
+        """Let another have it."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    _in_child = release  # closing a copy of the file leaves the parent's lock alone
+
+
+class State:
+    """A file with what the next evaluator of this service needs, be it after a restart."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any]:
+        """What was left; nothing, if it cannot be read."""
+        if self.path is None:
+            return {}
+        try:
+            found = orjson.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            say(logging.WARNING, "the state of alerts cannot be read from %s: %s: it begins anew", self.path, error)
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Leave this, whole or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self.path is None:
+            return
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(state, option=orjson.OPT_NON_STR_KEYS))
+        fresh.replace(self.path)
+
+
+def state_of(directory: Path, service: str) -> tuple[Lock, State] | None:
+    """A place for the state of a service that no other process uses: the first that is free.
+
+    Two servers of one service on one machine have one each, and find them again after a restart.
+
+    Args:
+        directory: Where the places are.
+        service: The name of the service.
+
+    Raises:
+        OSError: The directory cannot be used.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", service)[:64] or "service"
+    for number in range(_MAX_SLOTS):
+        lock = Lock(directory / f"{name}-{number}.lock")
+        with contextlib.suppress(PermissionError):
+            if lock.take():
+                return lock, State(directory / f"{name}-{number}.json")
+    return None

@@ -1,0 +1,281 @@
+"""Alerts in the process, for those without a Prometheus: one evaluator for all workers of a server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from otel_search import __version__, semconv
+from otel_search.alerts import mail, webhook
+from otel_search.alerts.election import Lock, State, state_of
+from otel_search.alerts.engine import Engine, Outcome
+from otel_search.alerts.lines import say
+from otel_search.alerts.outbox import Outbox
+from otel_search.alerts.own import AlertRule, rules_of
+from otel_search.alerts.rules import Rule
+from otel_search.alerts.states import Alerts, Notification
+from otel_search.aside import in_thread
+from otel_search.metrics import Merged, shared_directory
+from otel_search.metrics.group import private_directory
+from otel_search.settings import Settings
+
+_SAVE_SECONDS = 60.0
+_END_SECONDS = 1.0
+_SHORTEST = 0.1
+_VERSION = 1
+
+
+class EmbeddedAlerts:
+    """The alerts of this server, evaluated by one of its workers.
+
+    Args:
+        effective: The settings.
+        merged: Reads the metrics of all workers.
+        service: The name of the service.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        effective: Settings,
+        merged: Callable[[], Merged],
+        service: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = effective
+        self._merged = merged
+        self._service = service
+        self._clock = clock
+        self._interval = max(_SHORTEST, effective.alerts_interval)
+        self._saving = threading.Lock()
+        self._dirty = threading.Event()
+        self._ended = threading.Event()
+        self._thread: Future[None] | None = None
+        self._lock: Lock | None = None
+        self._place: tuple[Lock, State] | None = None
+        self._engine: Engine | None = None
+        self._outboxes: list[Outbox] = []
+        semconv.ALERTS_FIRING.observed_on(metrics.get_meter(semconv.SCOPE, __version__), self._firing)
+
+    def begin(self) -> None:
+        """Evaluate from now on, if no other worker does, and as soon as none does."""
+        self._ended.clear()
+        self._thread = in_thread(self._run, "alerts")
+
+    def end(self) -> None:
+        """Leave the evaluation to another worker, or to the next start; takes a second at most."""
+        self._ended.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                thread.result(_END_SECONDS)
+            except Exception as error:
+                say(logging.DEBUG, "the evaluation of alerts did not end in time: %r", error)
+
+    def _run(self) -> None:
+        try:
+            if self._elected():
+                self._evaluate()
+        except Exception as error:
+            say(logging.ERROR, "alerts are not evaluated any more: %s: %s", type(error).__name__, error)
+        finally:
+            for outbox in self._outboxes:
+                outbox.end()
+            for lock in (self._lock, self._place[0] if self._place else None):
+                if lock is not None:
+                    lock.release()
+            self._engine = None
+
+    def _elected(self) -> bool:
+        """Wait until it is up to this worker; false, if the server ends before."""
+        shared = shared_directory()
+        self._lock = Lock(shared / "alerts.lock") if shared is not None else None
+        while self._lock is not None and not self._lock.take():
+            if self._ended.wait(self._interval):
+                return False
+        wanted = self._settings.alerts_state
+        if not wanted:
+            try:
+                self._place = state_of(private_directory() / "alerts", self._service)
+            except OSError as error:
+                say(logging.WARNING, "alerts begin anew after a restart: there is no place for their state: %s", error)
+            return True
+        path = Path(wanted)
+        lock = Lock(path.with_name(f"{path.name}.lock"))
+        said = False
+        while not lock.take():
+            if not said:
+                said = True
+                say(logging.INFO, "alerts are evaluated by the process that uses OTEL_SEARCH_ALERTS_STATE=%s", path)
+            if self._ended.wait(self._interval):
+                return False
+        self._place = lock, State(path)
+        return True
+
+    def _evaluate(self) -> None:
+        engine = self._engine = self._prepared()
+        since_start = self._lock is None or self._lock.is_first()
+        self._restore(engine, since_start=since_start)
+        saved = failed = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                outcome = engine.look(self._clock(), self._merged(), since_start=since_start)
+                since_start = False
+                if self._told(outcome) or self._dirty.is_set() or began - saved >= _SAVE_SECONDS:
+                    saved = began
+                    self._save(engine)
+            except Exception as error:
+                if began - failed >= _SAVE_SECONDS:
+                    failed = began
+                    say(logging.WARNING, "alerts could not be evaluated: %s: %s", type(error).__name__, error)
+            left = max(_SHORTEST, self._interval - (time.monotonic() - began))
+            if self._wait(left, engine):
+                self._save(engine)
+                return
+
+    def _wait(self, seconds: float, engine: Engine) -> bool:
+        """Wait, and keep what leaves meanwhile; whether it is the end."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._ended.wait(min(left, 1.0)):
+                return True
+            if self._dirty.is_set():
+                self._save(engine)
+        return self._ended.is_set()
+
+    def _prepared(self) -> Engine:
+        settings = self._settings
+        rules = self._rules()
+        alerts = Alerts(
+            cooldown=settings.alerts_cooldown,
+            repeat=settings.alerts_repeat,
+            service=self._service,
+            runbooks=settings.alerts_runbooks,
+            recipients=settings.alerts_to,
+        )
+        self._outboxes = list(_outboxes(settings, self._service, self._dirty.set))
+        engine = Engine(lambda: (*rules, *_scaled(AlertRule.declared(), settings.alerts_time_scale)), alerts)
+        told = [outbox.receiver for outbox in self._outboxes]
+        how = " and ".join(told) or "log lines alone"
+        say(
+            logging.INFO,
+            "alerts: %d rules are evaluated every %g s and told by %s",
+            len(engine.rules),
+            self._interval,
+            how,
+        )
+        return engine
+
+    def _rules(self) -> tuple[Rule, ...]:
+        settings = self._settings
+        objective = settings.alerts_objective / 100
+        try:
+            rules = rules_of(objective, settings.alerts_rules)
+        except Exception as error:
+            reason = f"{error}"
+            if isinstance(error, ModuleNotFoundError):
+                reason = f"{error.name} is needed: pip install 'otel-search[alerts]'"
+            say(
+                logging.ERROR,
+                "OTEL_SEARCH_ALERTS_RULES=%s cannot be used, only otel-search's own rules are: %s",
+                settings.alerts_rules,
+                reason,
+            )
+            rules = rules_of(objective)
+        return tuple(_scaled(rules, settings.alerts_time_scale))
+
+    def _told(self, outcome: Outcome) -> bool:
+        """Hand over what is to be told; whether anything has changed."""
+        for outbox in self._outboxes:
+            mails = outbox.receiver == "mail"
+            outbox.put([each for each in outcome.notifications if each.recipients or not mails])
+        return bool(outcome.changed or outcome.notifications)
+
+    def _save(self, engine: Engine) -> None:
+        if self._place is None:
+            return
+        with self._saving:
+            self._dirty.clear()
+            state = {
+                "version": _VERSION,
+                "service": self._service,
+                "saved": self._clock(),
+                **engine.state(),
+                "waiting": {outbox.receiver: outbox.state() for outbox in self._outboxes},
+            }
+            try:
+                self._place[1].write(state)
+            except OSError as error:
+                say(logging.DEBUG, "the state of alerts could not be written: %s", error)
+
+    def _restore(self, engine: Engine, *, since_start: bool) -> None:
+        state = self._place[1].read() if self._place is not None else {}
+        if not state:
+            return
+        if (state.get("version"), state.get("service")) != (_VERSION, self._service):
+            say(logging.WARNING, "the state of alerts is of another service or version: they begin anew")
+            return
+        try:
+            engine.restore(state)
+            for outbox in self._outboxes:
+                outbox.restore(state["waiting"].get(outbox.receiver, ()))
+        except (KeyError, TypeError, ValueError) as error:
+            say(logging.WARNING, "what was known of alerts cannot be used, they begin anew: %s", error)
+            return
+        how = "before the restart" if since_start else "by the worker before"
+        say(logging.DEBUG, "alerts go on from what was known %s, process %d", how, os.getpid())
+
+    def _firing(self, _: CallbackOptions) -> Iterable[Observation]:
+        engine = self._engine
+        if engine is None:
+            return []
+        return [
+            Observation(count, {semconv.ALERT_NAME: name, semconv.ALERT_SEVERITY: severity})
+            for (name, severity), count in engine.firing().items()
+        ]
+
+
+def mail_server(settings: Settings) -> mail.Server:
+    """The mail server that the settings name."""
+    return mail.Server(
+        host=settings.alerts_smtp_host,
+        port=settings.alerts_smtp_port or 0,
+        security=settings.alerts_smtp_security,
+        username=settings.alerts_smtp_username,
+        password=settings.alerts_smtp_password,
+        password_file=settings.alerts_smtp_password_file,
+        ca_certs=settings.alerts_smtp_ca_certs,
+        timeout=max(1.0, settings.alerts_smtp_timeout),
+    )
+
+
+def _outboxes(settings: Settings, service: str, changed: Callable[[], None]) -> Iterable[Outbox]:
+    if settings.alerts_smtp_host:
+        server = mail_server(settings)
+        sender = settings.alerts_from or "otel-search@localhost"
+
+        def send(notification: Notification) -> None:
+            mail.send(server, mail.message(notification, sender, service))
+
+        yield Outbox("mail", send, server.timeout, changed)
+    if settings.alerts_webhook_url:
+        url, timeout = settings.alerts_webhook_url, max(1.0, settings.alerts_smtp_timeout)
+        yield Outbox(
+            "webhook",
+            lambda notification: webhook.post(url, webhook.payload(notification, service), timeout),
+            timeout,
+            changed,
+        )
+
+
+def _scaled(rules: Iterable[Rule], factor: float) -> Iterable[Rule]:
+    return rules if factor == 1 else [rule.scaled(factor) for rule in rules]
