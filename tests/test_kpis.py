@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import importlib.util
 import random
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,13 @@ from typing import Any
 import pytest
 
 from otel_search import semconv
-from otel_search.kpis import Kpi, Kpis
+from otel_search.context import Caller
+from otel_search.kpis import Kpi, Kpis, Visits
 from otel_search.kpis.definitions import quantile, up_to
 from otel_search.kpis.window import Window
 from otel_search.metrics import Merged
 from otel_search.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM
+from tests import day
 
 BOUNDS = list(semconv.DURATION_BUCKETS)
 HOUR = 3600.0
@@ -65,8 +70,13 @@ class Traffic:
         )
         return merged
 
+    directory = None
+
+    def carried_by_others(self) -> list[bytes]:
+        return []
+
     def kpis(self, window: Window | None = None, **options: Any) -> Kpis:
-        return Kpis(self.merged, lambda: None, window=window, clock=lambda: self.now, **options)
+        return Kpis(self, window=window, clock=lambda: self.now, **options)
 
 
 def values(kpis: Kpis) -> dict[str, float | None]:
@@ -236,3 +246,99 @@ def test_workers_share_their_window(tmp_path: Path) -> None:
     shared.write_bytes(b"{")
     assert first.start(shared) == (0.0, {"a": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["kpis.window"]
+
+
+class Worker(Visits):
+    """One of three workers of a scripted day."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__(clock=lambda: traffic.now)
+
+
+def test_a_day_of_three_workers_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = Traffic()
+    traffic.now = start = 1_000_000 * HOUR
+    seen = day.visits(start)
+    workers = [Worker(traffic) for _ in range(3)]
+    monkeypatch.setattr(traffic, "carried_by_others", lambda: [worker.dump() for worker in workers[1:]], raising=False)
+    kpis = Kpis(traffic, workers[0], window=Window(clock=lambda: traffic.now), clock=lambda: traffic.now)
+    waiting = iter(seen)
+    visit = next(waiting, None)
+    for minute in range(24 * 60):
+        traffic.now = start + minute * 60
+        kpis.sample()
+        while visit is not None and visit.time < start + (minute + 1) * 60:
+            traffic.now = visit.time
+            caller = Caller()
+            caller.attributes = {semconv.ENDUSER_PSEUDO_ID: visit.user, semconv.SESSION_ID: visit.session}
+            place = int(visit.time * 1000) % 3
+            workers[place].visited(caller)
+            traffic.requests(1, visit.duration, **({} if visit.status is None else {"status": str(visit.status)}))
+            if visit.outcome is not None:
+                traffic.searches(1, visit.outcome)
+                workers[place].searched(visit.shape, f"search {visit.shape}", visit.duration)
+            visit = next(waiting, None)
+        if minute == 12 * 60:  # a worker ends, and another one takes its place
+            data = workers[2].dump()
+            workers[2].clear()
+            workers[2] = Worker(traffic)
+            workers[2].load(data)
+        if minute % 60 == 59 and minute > 8 * 60:
+            traffic.now = start + (minute + 1) * 60
+            right, found = day.answers(seen, traffic.now - HOUR, traffic.now), values(kpis)
+            for name, value in right.items():
+                if name.startswith("latency"):
+                    assert abs(bisect.bisect_left(BOUNDS, found[name]) - value) <= 1, name  # type: ignore[type-var]
+                else:
+                    tolerance = 0.05 if name == "unique_users" else 1e-3
+                    assert found[name] == pytest.approx(value, rel=tolerance), (name, minute)
+            shapes = Counter(v.shape for v in seen if v.outcome and traffic.now - HOUR <= v.time < traffic.now)
+            top: Any = found["top_query_shapes"]
+            assert {each["shape"]: each["searches"] for each in top} == shapes
+            slowest: Any = found["slowest_query_shapes"]
+            times = [each["mean_seconds"] for each in slowest]
+            assert times == sorted(times, reverse=True)
+    for worker in workers:
+        worker.clear()
+
+
+def test_visitors_take_bounded_memory_and_stay_within_their_error() -> None:
+    traffic = Traffic()
+    traffic.now = start = 1_000_000 * HOUR
+    visits = Visits(clock=lambda: traffic.now)
+    caller = Caller()
+    for number in range(60_000):
+        traffic.now = start + number * 0.05  # 50 minutes
+        user = f"{number % 20_000:032x}"
+        caller.attributes = {semconv.ENDUSER_PSEUDO_ID: user, semconv.SESSION_ID: user}
+        visits.visited(caller)
+        visits.searched(f"{number % 5000}", "search things", 0.01)
+    found = visits.report()
+    assert len(visits.dump()) < 600_000
+    visits.clear()
+    assert found["unique_users"] == pytest.approx(20_000, rel=0.06)
+    # Each session has three requests 1000 seconds apart.
+    assert found["session_length"] == pytest.approx(2000, rel=0.001)
+    assert len(found["top_query_shapes"]) <= 10
+
+
+def test_without_the_library_and_without_callers_there_are_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = Traffic()
+    names = ("unique_users", "session_length", "top_query_shapes", "slowest_query_shapes")
+    nobody = Kpis(traffic, Visits(clock=lambda: traffic.now), clock=lambda: traffic.now).report()["kpis"]
+    assert all(nobody[name]["value"] is None for name in names)
+    assert nobody["unique_users"]["reason"].startswith("no request said who its user is")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    without = Kpis(traffic, Visits(clock=lambda: traffic.now), clock=lambda: traffic.now).report()["kpis"]
+    assert {without[name]["reason"] for name in names} == {"needs datasketches: pip install 'otel-search[kpis]'"}
+
+
+def test_what_cannot_be_read_of_another_worker_is_left_out() -> None:
+    visits = Visits()
+    caller = Caller()
+    caller.attributes = {semconv.ENDUSER_PSEUDO_ID: "a"}
+    visits.visited(caller)
+    assert visits.report([b"", b"[]", b'{"users": {"1": "garbage"}}', b'{"users": 3}'])["unique_users"] == 1
+    visits.clear()
+    visits.visited(caller)
+    assert visits.report() == {}

@@ -64,7 +64,7 @@ def test_names_are_those_of_prometheus_own_receiver(name: str, unit: str, kind: 
 def test_labels_that_would_be_one_are_joined() -> None:
     assert label_name("http.route") == "http_route"
     assert label_name("1st") == "key_1st"
-    assert exposition._labels([("a.b", "1"), ("a_b", "2")]) == {"a_b": "1;2"}
+    assert exposition.labels_of([("a.b", "1"), ("a_b", "2")]) == {"a_b": "1;2"}
 
 
 def test_every_metric_of_the_schema_has_a_name_of_its_own() -> None:

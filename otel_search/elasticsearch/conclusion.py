@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import Status, StatusCode
 
 from otel_search import semconv
-from otel_search.elasticsearch import faults
+from otel_search.elasticsearch import faults, shapes
 from otel_search.elasticsearch.errors import CANCELLATIONS, error_type, root_cause_of
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
@@ -67,6 +67,7 @@ def conclude(call: Call, error: BaseException | None, duration: float) -> None:
             _describe(call, found, failure, outcome, facts)
         except Exception:
             faults.report("describing a call")
+        shapes.tell(found, duration)
         if call.recording:
             call.otel_span.set_attributes(found)
             if failure is not None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics as otel_metrics
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -21,9 +21,12 @@ from otel_search.context import Caller
 from otel_search.endpoints import management
 from otel_search.endpoints.response import Request, Response, json, text
 from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
-from otel_search.kpis import Kpis
+from otel_search.kpis import Kpis, Sources, Visits, elasticsearch
 from otel_search.metrics import Metrics
 from otel_search.settings import Settings
+
+if TYPE_CHECKING:
+    from otel_search.alerts import EmbeddedAlerts
 
 __all__ = ["Endpoints", "Request", "Response", "application_paths"]
 
@@ -51,15 +54,17 @@ class Endpoints:
         self._settings = effective
         self.health = Health(effective, identity)
         self.paths = application_paths(effective)
-        self.metrics = Metrics(effective.gauges)
+        tells_kpis = _ADMIN in _paths(effective)
+        visits = Visits() if tells_kpis and not effective.kpi_source else None
+        self.visited: Callable[[Caller], None] | None = None if visits is None else visits.visited
+        self.metrics = Metrics(effective.gauges, visits)
         self.kpis = Kpis(
-            self.metrics.merged,
-            lambda: self.metrics.directory,
+            self.metrics,
+            visits,
             apdex_threshold=effective.apdex_threshold,
-            source=effective.kpi_source,
-            selector=effective.kpi_selector,
+            sources=_sources(effective, identity.get("service") or ""),
         )
-        self.visited: Callable[[Caller], None] | None = None
+        self._alerts = _alerts(effective, self.metrics, identity.get("service") or "")
         self._begun_in = 0
         self._health_paths = _health_paths(effective)
         self._metrics_path = effective.metrics_path if "metrics" in effective.routes else None
@@ -74,8 +79,10 @@ class Endpoints:
         try:
             self.health.loop.on_lag = semconv.EVENT_LOOP_LAG.on(_meter()).record
             self.health.loop.watch(asyncio.get_running_loop())
-            if self._metrics_path is not None or _ADMIN in _paths(self._settings):
+            if self._metrics_path is not None or _ADMIN in _paths(self._settings) or self._alerts is not None:
                 self.metrics.begin()
+            if self._alerts is not None:
+                self._alerts.begin()
             if _ADMIN in _paths(self._settings):
                 self.kpis.begin()
             elif "admin" in self._settings.routes:
@@ -89,6 +96,8 @@ class Endpoints:
     def end(self) -> None:
         """The server has served its last request."""
         try:
+            if self._alerts is not None:
+                self._alerts.end()
             self.metrics.end()
         except Exception as error:
             _logger.warning("the last metrics could not be left to other workers: %r", error)
@@ -149,6 +158,32 @@ class Endpoints:
 
 def _meter() -> otel_metrics.Meter:
     return otel_metrics.get_meter(semconv.SCOPE, __version__)
+
+
+def _alerts(effective: Settings, metrics: Metrics, service: str) -> EmbeddedAlerts | None:
+    if effective.alerts == "off":
+        return None
+    from otel_search.alerts import EmbeddedAlerts  # and all that sends mail, only where it is wanted
+
+    return EmbeddedAlerts(effective, metrics.merged, service)
+
+
+def _sources(effective: Settings, service: str) -> Sources:
+    named = dict(effective.kpi_source)
+    log = None
+    if "elasticsearch" in named:
+        log = elasticsearch.Log(
+            named["elasticsearch"] or effective.logs_elasticsearch_url[0].rstrip("/"),
+            f"{effective.logs_index}-*" if effective.logs_index else "logs-*",
+            service,
+            elasticsearch.login(
+                effective.logs_elasticsearch_api_key,
+                effective.logs_elasticsearch_username,
+                effective.logs_elasticsearch_password,
+            ),
+            effective.logs_elasticsearch_ca_certs,
+        )
+    return Sources(named.get("prometheus", ""), effective.kpi_selector, log)
 
 
 def application_paths(effective: Settings) -> frozenset[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from otel_search import semconv
+from otel_search.kpis import visits
 from otel_search.kpis.totals import ABORTED, CLIENT_ERROR, FAILED, OK, Totals, buckets
 
 _BOUNDS = (0.0, *semconv.DURATION_BUCKETS)
@@ -25,12 +26,18 @@ class Seen:
         seconds: The length of the window.
         apdex_threshold: Seconds up to which a request satisfies.
         now: Present values by name; what is not known is not there.
+        visits: KPIs on those who came, by name; what is not known is not there.
+        reasons: Why a KPI is not known, by name, if it is not.
+        missing: KPIs that the source knows nothing of, with the reason.
     """
 
     totals: Totals
     seconds: float
     apdex_threshold: float
     now: Mapping[str, float]
+    visits: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, *names: str) -> float:
         """The sum of some totals."""
@@ -50,7 +57,7 @@ class Definition:
     name: str
     unit: str
     formula: str
-    compute: Callable[[Seen], float | None]
+    compute: Callable[[Seen], Any]
     unknown: str = "there was nothing to measure in the window"
 
 
@@ -178,8 +185,8 @@ def _now(name: str, unit: str, formula: str, metric: str) -> Definition:
     return Definition(name, unit, formula, lambda seen: seen.now.get(metric), f"{metric} has not been measured")
 
 
-def _never(name: str, unit: str, why: str) -> Definition:
-    return Definition(name, unit, "", lambda _: None, why)
+def _visits(name: str, unit: str, formula: str) -> Definition:
+    return Definition(name, unit, formula, lambda seen: seen.visits.get(name), visits.REASONS[name])
 
 
 DEFINITIONS = (
@@ -235,7 +242,12 @@ DEFINITIONS = (
     _now("cpu_utilization", "1", "processor time of all workers, of what they may use", semconv.CPU_UTILIZATION.name),
     _now("memory_utilization", "1", "memory in use of the limit", semconv.MEMORY_UTILIZATION.name),
     _now("elasticsearch_health", "1", "0 unhealthy, 1 degraded, 2 healthy", semconv.HEALTH_STATUS.name),
-    _never("unique_users", "{user}/h", "no metric says who a request came from"),
-    _never("session_length", "s", "no metric says who a request came from"),
-    _never("top_query_shapes", "1", "no metric carries query shapes; they are in spans and in slow query lines"),
+    _visits(visits.UNIQUE_USERS, "{user}", "different users in the window, by a sketch: 1.6 % standard error"),
+    _visits(
+        visits.SESSION_LENGTH,
+        "s",
+        "mean of last - first request, of sessions with a request in the window; 30 minutes without one end a session",
+    ),
+    _visits(visits.TOP_SHAPES, "1", "the query shapes searched for most, of the searches that were traced"),
+    _visits(visits.SLOWEST_SHAPES, "1", "the query shapes that took longest in the mean, likewise"),
 )

@@ -16,6 +16,7 @@ from typing import Any
 from otel_search import semconv
 from otel_search.metrics import Merged
 from otel_search.metrics.names import label_name
+from otel_search.metrics.snapshot import HISTOGRAM
 
 Totals = dict[str, float]
 
@@ -34,7 +35,9 @@ def of_merged(merged: Merged, sources: Iterable[str] = ()) -> Totals:
     totals: Totals = {}
     for name, add in ((semconv.HTTP_DURATION.name, add_request), (semconv.SEARCHES.name, add_search)):
         family = merged.families.get(name)
-        for attributes, value in family.points.items() if family is not None else ():
+        # A view of the user's may have made something else of the metric.
+        fits = family is not None and (family.kind == HISTOGRAM) is (add is add_request)
+        for attributes, value in family.points.items() if family is not None and fits else ():
             labels = {label_name(key): text for key, text in attributes}
             if add is add_request:
                 add_request(totals, labels, [*map(str, map(float, value[2])), "+Inf"], value[3])
@@ -44,10 +47,9 @@ def of_merged(merged: Merged, sources: Iterable[str] = ()) -> Totals:
         family = merged.families.get(name)
         for value in family.points.values() if family is not None else ():
             if len(value) == 2:
-                _add(totals, f"own.{name}.sum", value[0])
+                add_own(totals, name, None, value[0])
             else:
-                _add(totals, f"own.{name}.count", value[0])
-                _add(totals, f"own.{name}.sum", value[1])
+                add_own(totals, name, value[0], value[1])
     return totals
 
 
@@ -65,6 +67,13 @@ def add_request(totals: Totals, labels: Mapping[str, str], bounds: Iterable[str]
 def add_search(totals: Totals, labels: Mapping[str, str], count: float) -> None:
     """Add searches of one outcome."""
     _add(totals, f"search.{labels.get(label_name(semconv.OUTCOME), 'unknown')}", count)
+
+
+def add_own(totals: Totals, source: str, count: float | None, total: float) -> None:
+    """Add a measurement of the application's own: a counter, which has no `count`, or a histogram."""
+    if count is not None:
+        _add(totals, f"own.{source}.count", count)
+    _add(totals, f"own.{source}.sum", total)
 
 
 def kind_of(labels: Mapping[str, str]) -> str:

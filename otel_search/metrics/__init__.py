@@ -10,10 +10,11 @@ import gzip
 from pathlib import Path
 
 from otel_search.metrics import exposition
+from otel_search.metrics.group import shared_directory
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Reading
 from otel_search.metrics.system import SYSTEM_METRICS, instrument_system
-from otel_search.metrics.workers import Workers, shared_directory
+from otel_search.metrics.workers import Carried, Workers
 
 __all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system", "shared_directory"]
 
@@ -25,11 +26,12 @@ class Metrics:
 
     Args:
         gauges: Patterns of names of gauges, and how those of several workers become one.
+        carried: What else the workers tell each other by the same road.
     """
 
-    def __init__(self, gauges: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, gauges: tuple[tuple[str, str], ...] = (), carried: Carried | None = None) -> None:
         self._reading = Reading()
-        self._workers = Workers(self._reading.snapshot, gauges)
+        self._workers = Workers(self._reading.snapshot, gauges, carried)
 
     def begin(self) -> None:
         """Measure from now on, and take a place among the workers of the server."""
@@ -43,6 +45,10 @@ class Metrics:
     def merged(self) -> Merged:
         """The metrics of all workers, now; takes some milliseconds, so not on an event loop."""
         return self._workers.merged()
+
+    def carried_by_others(self) -> list[bytes]:
+        """What the other workers carried when they were last asked for their metrics."""
+        return self._workers.carried_by_others()
 
     @property
     def directory(self) -> Path | None:

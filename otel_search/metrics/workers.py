@@ -14,44 +14,47 @@ that second at most. There is no server beside the workers, and no write to a fi
 prometheus_client's way, values in memory-mapped files, pays for each measurement, grows by a file for
 each process that ever was, and holds no metrics of the SDK. One process alone has no directory.
 
-The workers of a server are the children of one process: a group is named after that process and the
-moment of its start.
+Who the workers of a server are, and where they meet, is said in `group.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import logging
-import multiprocessing
 import os
 import selectors
-import shutil
 import socket
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import orjson
-import psutil
 
 from otel_search.metrics import merging
+from otel_search.metrics.group import is_held, shared_directory, take
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Snapshot
 
 _logger = logging.getLogger("otel_search.metrics")
 
-_ORIGIN = os.getpid()
-_MAX_PLACES = 512
 _ASK_SECONDS = 0.5
 _WRITE_SECONDS = 1.0
+_CARRIED_SECONDS = 10.0
+"""Between writings of what else a worker knows, if nobody asks."""
 _MAX_SHARE = 0.02
 """Of the time, for writing: a worker with a great many series writes less often."""
+
+
+class Carried(Protocol):
+    """What else the workers tell each other, in a form that is none of this room's business."""
+
+    def dump(self) -> bytes:
+        """What this process knows, all of it."""
+
+    def load(self, data: bytes) -> None:
+        """Go on from what a worker that has ended had dumped."""
 
 
 class Workers:
@@ -60,11 +63,18 @@ class Workers:
     Args:
         snapshot: Reads what this process has measured.
         gauges: Patterns of names of gauges and their aggregations.
+        carried: What else is told by the same road.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], gauges: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        gauges: Iterable[tuple[str, str]] = (),
+        carried: Carried | None = None,
+    ) -> None:
         self._snapshot = snapshot
         self._gauges = tuple(gauges)
+        self._carried = carried
         self._lock = threading.Lock()
         self._place: _Place | None = None
         self._pid: int | None = None
@@ -75,11 +85,10 @@ class Workers:
             if self._pid == os.getpid():
                 return
             self._pid = os.getpid()
-            group = _group()
-            if group is None:
-                return
             try:
-                self._place = _Place(_directory(group), self._snapshot)
+                directory = shared_directory()
+                if directory is not None:
+                    self._place = _Place(directory, self._snapshot, self._carried)
             except OSError as error:
                 _logger.warning("/metrics tells of one worker alone: there is no directory to share: %s", error)
 
@@ -97,6 +106,10 @@ class Workers:
             self._place.read_all(merged)
         return merged
 
+    def carried_by_others(self) -> list[bytes]:
+        """What all other workers have dumped, those that have ended too; after `merged`, as it was a moment ago."""
+        return [] if self._place is None else self._place.carried_by_others()
+
     def leave(self) -> None:
         """Write what has been counted, once more, before the process ends."""
         if self._place is not None:
@@ -109,36 +122,46 @@ class _Place:
     Args:
         directory: The group's.
         snapshot: Reads what this process has measured.
+        carried: What else is told.
     """
 
-    def __init__(self, directory: Path, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, directory: Path, snapshot: Callable[[], Snapshot], carried: Carried | None = None) -> None:
         self.directory = directory
         self._snapshot = snapshot
+        self._carried = carried
+        self._carry_at = 0.0
         self._writing = threading.Lock()
-        self._number, self._held = _take(directory)
+        self._number, self._held = take(directory)
         # What the one before has left is kept apart from what is counted here.
         self._before = merging.of(_parts(directory / f"{self._number}.json"))
         self._took = 0.0
+        if carried is not None:
+            with contextlib.suppress(OSError):
+                carried.load(self._carried_file(self._number).read_bytes())
         self.write()
         self._listener = self._listen()
         threading.Thread(target=self._serve, name="otel-search metrics", daemon=True).start()
 
-    def write(self) -> Snapshot:
-        """Write what has been counted up to now."""
+    def write(self, *, all_of_it: bool = True) -> Snapshot:
+        """Write what has been counted up to now.
+
+        Args:
+            all_of_it: Also what is carried, which is written less often else.
+        """
         with self._writing:
             began = time.monotonic()
             now = self._snapshot()
-            path = self.directory / f"{self._number}.json"
-            fresh = path.with_suffix(".new")
-            fresh.write_bytes(orjson.dumps([self._before, now]))
-            fresh.replace(path)
+            _write(self.directory / f"{self._number}.json", orjson.dumps([self._before, now]))
+            if self._carried is not None and (all_of_it or began >= self._carry_at):
+                self._carry_at = began + _CARRIED_SECONDS
+                _write(self._carried_file(self._number), self._carried.dump())
             self._took = time.monotonic() - began
             return now
 
     def read_all(self, merged: Merged) -> None:
         """Add up all places."""
         numbers = sorted(int(path.stem) for path in self.directory.glob("*.lock") if path.stem.isdigit())
-        others = [number for number in numbers if number != self._number and _is_held(self.directory, number)]
+        others = [number for number in numbers if number != self._number and is_held(self.directory, number)]
         asked = _ask(self.directory, others)
         own = self.write()
         asked.wait(_ASK_SECONDS)
@@ -152,6 +175,18 @@ class _Place:
                 before, now = parts
             merged.add(before, living=False)
             merged.add(now, living=number == self._number or number in others, worker=str(number))
+
+    def carried_by_others(self) -> list[bytes]:
+        """What is carried in all places but this one."""
+        found = []
+        for path in self.directory.glob("*.carried"):
+            if path != self._carried_file(self._number):
+                with contextlib.suppress(OSError):
+                    found.append(path.read_bytes())
+        return found
+
+    def _carried_file(self, number: int) -> Path:
+        return self.directory / f"{number}.carried"
 
     def _listen(self) -> socket.socket | None:
         path = self.directory / f"{self._number}.sock"
@@ -174,13 +209,19 @@ class _Place:
                 asked = selector.select(max(_WRITE_SECONDS, self._took / _MAX_SHARE))
                 try:
                     connections = [self._listener.accept()[0]] if asked and self._listener is not None else []
-                    self.write()
+                    self.write(all_of_it=bool(connections))
                     for connection in connections:
                         with connection:
                             connection.send(b".")
                 except Exception as error:
                     _logger.debug("metrics could not be written: %s", error)
                     time.sleep(_WRITE_SECONDS)
+
+
+def _write(path: Path, data: bytes) -> None:
+    fresh = path.with_suffix(f"{path.suffix}.new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
 
 
 class _Asked:
@@ -221,83 +262,9 @@ def _ask(directory: Path, numbers: Iterable[int]) -> _Asked:
     return asked
 
 
-def _take(directory: Path) -> tuple[int, IO[bytes]]:
-    for number in range(_MAX_PLACES):
-        held = (directory / f"{number}.lock").open("ab")
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            held.close()
-        else:
-            return number, held
-    raise OSError(f"{_MAX_PLACES} workers are there already")
-
-
-def _is_held(directory: Path, number: int) -> bool:
-    with contextlib.suppress(OSError), (directory / f"{number}.lock").open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
 def _parts(path: Path) -> list[Any]:
     try:
         parts = orjson.loads(path.read_bytes())
     except (OSError, ValueError):
         return []
     return parts if isinstance(parts, list) else []
-
-
-def shared_directory() -> Path | None:
-    """What the workers of this server share, made if it is not there; `None` if this process serves alone.
-
-    Raises:
-        OSError: It cannot be made, or is open to others.
-    """
-    group = _group()
-    return None if group is None else _directory(group)
-
-
-def _group() -> str | None:
-    """The name of the group that this process is a worker of, or `None` if it serves alone."""
-    spawned = multiprocessing.parent_process() is not None or "--multiprocessing-fork" in sys.orig_argv
-    forked = os.getpid() != _ORIGIN or "gunicorn.arbiter" in sys.modules
-    if not spawned and not forked:
-        return None
-    return f"{os.getppid()}-{_started(os.getppid())}"
-
-
-def _started(pid: int) -> str:
-    try:
-        # In ticks since the machine's start: seconds since the epoch would move with its clock.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return f"{psutil.Process(pid).create_time():.0f}"
-
-
-def _directory(group: str) -> Path:
-    base = Path(tempfile.gettempdir()) / f"otel-search-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    status = base.lstat()
-    if status.st_uid != os.getuid() or not base.is_dir() or base.is_symlink() or status.st_mode & 0o077:
-        raise PermissionError(f"{base} belongs to somebody else, or is open to others")
-    _sweep(base)
-    directory = base / f"{group.partition('-')[0]}-{hashlib.sha256(group.encode()).hexdigest()[:12]}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    (directory / "group").write_text(group, encoding="ascii")
-    return directory
-
-
-def _sweep(base: Path) -> None:
-    """Remove what servers have left that are no more."""
-    for directory in base.iterdir():
-        try:
-            pid, _, started = (directory / "group").read_text(encoding="ascii").partition("-")
-            gone = not psutil.pid_exists(int(pid)) or _started(int(pid)) != started
-        except (OSError, ValueError, psutil.Error):
-            continue  # it is just being made
-        locks = [int(path.stem) for path in directory.glob("*.lock") if path.stem.isdigit()]
-        if gone and not any(_is_held(directory, number) for number in locks):
-            shutil.rmtree(directory, ignore_errors=True)

@@ -34,7 +34,7 @@ async def slow():
 
 @app.get("/search/{index}")
 async def search(index: str):
-    return (await client.search(index=index)).body
+    return (await client.search(index=index, query={"match_all": {}})).body
 
 
 @app.get("/wait")

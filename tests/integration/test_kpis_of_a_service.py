@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -12,13 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from otel_search.kpis import Kpis
+from otel_search.kpis import Kpi, Kpis, Sources
 from otel_search.kpis.window import Window
-from otel_search.metrics import Merged
+from otel_search.metrics import Metrics
 from otel_search.semconv import DURATION_BUCKETS
 from tests.backends.fixtures import require
+from tests.backends.opensearch import OpenSearch
 from tests.changing_engine import ChangingEngine
-from tests.integration.test_metrics_of_workers import ScrapingPrometheus
+from tests.integration.test_metrics_of_workers import ScrapingPrometheus, workers
 from tests.service import Service, eventually, serve
 
 TOKEN = {"authorization": "Bearer s3cret"}
@@ -95,6 +98,84 @@ def test_a_mix_of_requests_is_what_it_is(engine: ChangingEngine, tmp_path: Path,
         assert seen["unique_users"] is None
 
 
+CALLERS = {"OTEL_SEARCH_CALLERS": "user=header:x-user-id,session=cookie:sid"}
+
+
+def visit(service: Service, users: int, requests: int) -> None:
+    def one(number: int) -> None:
+        headers = {"x-user-id": f"user {number % users}", "cookie": f"sid={number % users}"}
+        assert service.get("/search/things", headers=headers).status_code == 200
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(requests)))
+
+
+@pytest.mark.parametrize("way", [[], ["--workers", "3"]])
+def test_users_sessions_and_shapes_are_those_of_all_workers(
+    engine: ChangingEngine, tmp_path: Path, way: list[str]
+) -> None:
+    with serve("counted:app", *way, env=env(engine, tmp_path, **CALLERS), ready="/docs") as service:
+        if way:
+            eventually(lambda: len(list(tmp_path.glob("otel-search-*/*/*.sock"))) == 3)
+        nobody = report(service)["kpis"]["unique_users"]
+        assert (nobody["value"], nobody["reason"][:32]) == (None, "no request said who its user is ")
+        visit(service, users=12, requests=60)
+        seen = eventually(lambda: (found := values(report(service)))["unique_users"] and found)
+        assert seen["unique_users"] == 12
+        assert 0 < seen["session_length"] < 60, "five requests each, one soon after the other"
+        (shape,) = seen["top_query_shapes"]
+        assert (shape["searches"], shape["share"]) == (60, 1)
+        assert shape["summary"] == "search things match_all"
+        assert 0 < seen["slowest_query_shapes"][0]["mean_seconds"] < 5
+        span = next(span for span in service.recording.spans if span.name == "search things")
+        assert span.attributes["search.query.hash"] == shape["shape"]
+        if way:
+            os.kill(next(each for each in workers(service) if "spawn" in " ".join(each.cmdline())).pid, signal.SIGTERM)
+            eventually(lambda: len(list(tmp_path.glob("otel-search-*/*/*.sock"))) == 3 and len(workers(service)) == 3)
+            assert values(report(service))["unique_users"] == 12, "those of the worker that has ended, too"
+        assert "nanobind" not in service.output()
+
+
+@pytest.mark.backends
+def test_the_access_log_of_two_services_is_one_fleet(
+    opensearch: OpenSearch, engine: ChangingEngine, tmp_path: Path
+) -> None:
+    variables = env(
+        engine,
+        tmp_path,
+        **CALLERS,
+        OTEL_SERVICE_NAME="fleet",
+        OTEL_LOGS_EXPORTER="elasticsearch",
+        OTEL_SEARCH_LOGS_ELASTICSEARCH_URL=opensearch.url,
+        OTEL_SEARCH_LOGS_DATASET="fleet",
+        OTEL_SEARCH_KPI_SOURCE="elasticsearch",
+        OTEL_SEARCH_PSEUDONYM_KEY="one key for both",
+    )
+    with (
+        serve("counted:app", env=variables, ready="/docs") as first,
+        serve("counted:app", env=variables, ready="/docs") as second,
+    ):
+        for service, users in ((first, 8), (second, 12)):
+            visit(service, users, requests=24)
+            for path in ["/status/503"] * 3 + ["/status/404"] * 2:
+                service.get(path)
+
+        def told() -> dict[str, Any] | None:
+            httpx.post(f"{opensearch.url}/logs-fleet.otel-default/_refresh")
+            found = report(second) if second.get("/admin/metrics", headers=TOKEN).status_code == 200 else None
+            return found if found and found["kpis"]["request_volume"]["value"] >= 58 else None
+
+        found = eventually(told)
+        seen = values(found)
+        assert found["source"] == "elasticsearch"
+        assert seen["unique_users"] == 12, "the same users have the same names in both"
+        documents = seen["request_volume"] - 58  # the server of the documentation answered at the start
+        assert 0 <= documents <= 20
+        assert seen["error_rate"] == pytest.approx(6 / seen["request_volume"], rel=0.001)
+        assert seen["session_length"] >= 0
+        assert seen["search_volume"] is None
+
+
 def test_who_may_see_it(engine: ChangingEngine, tmp_path: Path) -> None:
     with serve("counted:app", env=env(engine, tmp_path), ready="/docs") as service:
         for headers in ({}, {"authorization": "Bearer s3cre"}, {"authorization": "Basic s3cret"}):
@@ -125,14 +206,20 @@ def test_prometheus_says_the_same(engine: ChangingEngine, tmp_path: Path) -> Non
             assert scraped
             eventually(lambda: [each.value for each in prometheus.query("sum(search_client_searches_total)")] == [14.0])
             fleet = Kpis(
-                Merged, lambda: None, source=prometheus.url, selector='job="service"',
+                Metrics(),
+                sources=Sources(prometheus.url, 'job="service"'),
                 window=Window(seconds=time.time() - began + 1),
-            )  # fmt: skip
-            theirs, ours = fleet.report(), report(service)
+            )
+            orders = Kpi("orders", "count", "{order}", "shop.orders")
+            try:
+                theirs, ours = fleet.report(), report(service)
+            finally:
+                orders.remove()
     assert (theirs["source"], ours["source"]) == ("prometheus", "process")
     for name in ("error_rate", "availability", "aborted_rate", "apdex", "zero_result_rate"):
         one, other = values(theirs)[name], values(ours)[name]
         assert one == pytest.approx(other, rel=0.1), (name, "Prometheus extrapolates at the ends of its window")
+    assert values(theirs)["orders"] == pytest.approx(90, rel=0.15), "of the window, and not since the start"
     for name in ("latency_p50", "latency_p95"):
         one, other = (bisect_left(DURATION_BUCKETS, values(found)[name]) for found in (theirs, ours))
         assert abs(one - other) <= 1, (name, "their windows differ, so that they may lie on two sides of one boundary")
