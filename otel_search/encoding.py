@@ -6,8 +6,10 @@ are the same from one item to the next, so here each pair of name and value is e
 kept. The layout is that of opentelemetry-proto 1.x (opentelemetry/proto/{trace,logs}/v1); field
 tags are written out as `number << 3 | wire type`.
 
-Pure functions over anything shaped like the SDK's `ReadableSpan` and `ReadableLogRecord`. A value
-that OTLP cannot hold raises, and the caller then leaves the batch to upstream's encoder.
+Pure functions over anything shaped like the SDK's `ReadableSpan` and `ReadableLogRecord`. An item may
+be encoded as soon as it is complete, which spares the memory and the garbage collector all that it
+was made of, and evens out the work. A value that OTLP cannot hold raises, and the caller then leaves
+the item to upstream's encoder.
 """
 
 from __future__ import annotations
@@ -47,6 +49,33 @@ def log_records(batch: Sequence[Any]) -> bytes:
     return _request(batch, _log_record)
 
 
+class Encoded:
+    """A span or log record that is bytes already, and waits for the rest of its batch.
+
+    Attributes:
+        resource: The resource that it belongs to.
+        instrumentation_scope: Its scope.
+        data: Its field in `ScopeSpans` or `ScopeLogs`.
+    """
+
+    __slots__ = ("data", "instrumentation_scope", "resource")
+
+    def __init__(self, item: Any, data: bytes) -> None:
+        self.resource = item.resource
+        self.instrumentation_scope = item.instrumentation_scope
+        self.data = data
+
+
+def encoded_span(span: Any) -> Encoded:
+    """An ended span for a later `spans`; raises as that does."""
+    return Encoded(span, b"\x12" + _sized(_span(span)))
+
+
+def encoded_log_record(record: Any) -> Encoded:
+    """A log record for a later `log_records`; raises as that does."""
+    return Encoded(record, b"\x12" + _sized(_log_record(record)))
+
+
 def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
     # By identity: a batch has one or two resources, and hashing one means rendering it.
     resources: dict[int, tuple[Any, dict[int, tuple[Any, list[bytes]]]]] = {}
@@ -58,7 +87,7 @@ def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
         of_scope = of_resource[1].get(id(scope))
         if of_scope is None:
             of_scope = of_resource[1][id(scope)] = (scope, [])
-        of_scope[1].append(b"\x12" + _sized(encode(item)))
+        of_scope[1].append(item.data if type(item) is Encoded else b"\x12" + _sized(encode(item)))
     parts = []
     for resource, scopes in resources.values():
         inner = [b"\x0a" + _sized(_pairs(b"\x0a", resource.attributes))]
@@ -85,6 +114,7 @@ def _scope(scope: Any) -> bytes:
 def _span(span: Any) -> bytes:
     context = span.context
     parent = span.parent
+    events, links = span.events, span.links
     parts = [b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")]
     if context.trace_state:
         parts += (b"\x1a", _text(",".join([f"{key}={value}" for key, value in context.trace_state.items()])))
@@ -96,10 +126,12 @@ def _span(span: Any) -> bytes:
     parts.append(_pairs(b"\x4a", _plain(span)))
     if span.dropped_attributes:
         parts += (b"\x50", _varint(span.dropped_attributes))
-    parts += [b"\x5a" + _sized(_event(event)) for event in span.events]
+    if events:
+        parts += [b"\x5a" + _sized(_event(event)) for event in events]
     if span.dropped_events:
         parts += (b"\x60", _varint(span.dropped_events))
-    parts += [b"\x6a" + _sized(_link(link)) for link in span.links]
+    if links:
+        parts += [b"\x6a" + _sized(_link(link)) for link in links]
     if span.dropped_links:
         parts += (b"\x70", _varint(span.dropped_links))
     status = span.status

@@ -20,12 +20,13 @@ FLOORS = {
     "context": 0,
     "query": 0,
     "encoding": 0,
+    # in between: the SDK's hot path, which signals may use
+    "lean": 0.5,
     # first floor: signals
     "logs": 1,
     "delivery": 1,
     "threads": 1,
     "aside": 1,
-    "lean": 1,
     "processes": 1,
     "metrics": 1,
     "elasticsearch": 1,
@@ -37,12 +38,13 @@ FLOORS = {
     # second floor: answers
     "health": 2,
     "kpis": 2,
+    "alerts": 2,
     # hall
     "telemetry": 3,
     "middleware": 3,
     "endpoints": 3,
 }
-DOORS = {"distro", "fastapi", "cli", "demo", "testing", "viewer"}
+DOORS = {"distro", "fastapi", "cli", "demo", "stack", "testing", "viewer"}
 ONLOOKERS = {"demo", "testing"}
 LAZY_VISITORS = {"__init__", "cli"}
 """Who may import a door, inside a function: the front door and the command line."""

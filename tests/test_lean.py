@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.metrics._internal import _view_instrument_match, measurement
 
-from otel_search import lean
+from otel_search.lean import attributes as lean
 
 pytestmark = pytest.mark.skipif(not lean._upstream, reason="this SDK is built otherwise")
 

@@ -13,10 +13,14 @@ from opentelemetry import context as otel_context
 from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from otel_search.delivery.fast_encoding import Encode, encoder_of
 from otel_search.delivery.losses import last_words, losses
+
+Hide = Callable[[ReadableSpan], None]
+"""Takes the secrets out of an ended span; never raises."""
 
 _NO_CONTEXT = otel_context.Context()
 _NO_RESOURCE = Resource.get_empty()
@@ -117,38 +121,80 @@ def data_points(batch: Any) -> int:
 
 
 class SpanBatches(BatchSpanProcessor):
-    """The SDK's batch processor, counting the spans that its full queue pushes out."""
+    """The SDK's batch processor, counting the spans that its full queue pushes out.
+
+    Args:
+        exporter: The exporter.
+        encode: Encodes a span when it ends, if the exporter takes that.
+        hide: Takes the secrets out of a span that is encoded here.
+    """
+
+    # What `lean` asks: only reading spans when they end, and keeping none, it needs no copies.
+    reads_at_end = False
+
+    def __init__(self, exporter: Any, encode: Encode | None = None, hide: Hide | None = None) -> None:
+        super().__init__(exporter)
+        self._encode = encode
+        self._hide = hide
+        self.reads_at_end = encode is not None
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span that has ended."""
-        processor = self._batch_processor
-        if processor._shutdown or len(processor._queue) >= processor._max_queue_size:
-            with _one_lost("traces", processor):
-                super().on_end(span)
-        else:
-            super().on_end(span)
+        """Queue a span that has ended, if it is sampled."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        item: Any = span
+        if self._encode is not None:
+            if self._hide is not None:
+                self._hide(span)
+            try:
+                item = self._encode(span)
+            except Exception:
+                # Left to upstream's encoder, as a copy if the span is still the application's.
+                item = span._readable_span() if isinstance(span, Span) else span
+        _emit(self._batch_processor, "traces", item)
 
 
 class LogBatches(BatchLogRecordProcessor):
-    """The SDK's batch processor, counting the records that its full queue pushes out."""
+    """The SDK's batch processor, counting the records that its full queue pushes out.
+
+    Args:
+        exporter: The exporter.
+        encode: Encodes a record when it is emitted, if the exporter takes that.
+    """
+
+    def __init__(self, exporter: Any, encode: Encode | None = None) -> None:
+        super().__init__(exporter)
+        self._encode = encode
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a log record."""
-        # As upstream, a copy without the context, which may be large and other processors still read;
-        # but not by `copy`, which takes as long as all the rest of it.
-        record = object.__new__(type(log_record.log_record))
-        record.__dict__ = {**log_record.log_record.__dict__, "context": _NO_CONTEXT}
-        readable = ReadableLogRecord(
-            record, log_record.resource or _NO_RESOURCE, log_record.instrumentation_scope, log_record.limits
-        )
-        processor = self._batch_processor
-        if processor._shutdown or len(processor._queue) >= processor._max_queue_size:
-            with _one_lost("logs", processor):
-                processor.emit(readable)
-        else:
-            processor.emit(readable)
+        item: Any = None
+        if self._encode is not None and log_record.resource is not None:
+            # Raises for what upstream's encoder has to serve.
+            with contextlib.suppress(Exception):
+                item = self._encode(log_record)
+        _emit(self._batch_processor, "logs", item or _without_context(log_record))
         if on_log_record is not None:
             on_log_record()
+
+
+def _without_context(log_record: ReadWriteLogRecord) -> ReadableLogRecord:
+    # As upstream, a copy without the context, which may be large and other processors still read;
+    # but not by `copy`, which takes as long as all the rest of it.
+    record = object.__new__(type(log_record.log_record))
+    record.__dict__ = {**log_record.log_record.__dict__, "context": _NO_CONTEXT}
+    return ReadableLogRecord(
+        record, log_record.resource or _NO_RESOURCE, log_record.instrumentation_scope, log_record.limits
+    )
+
+
+def _emit(processor: Any, signal: str, item: Any) -> None:
+    if processor._shutdown or len(processor._queue) >= processor._max_queue_size:
+        with _one_lost(signal, processor):
+            processor.emit(item)
+    else:
+        processor.emit(item)
 
 
 @contextlib.contextmanager
@@ -162,15 +208,23 @@ def _one_lost(signal: str, processor: Any) -> Iterator[None]:
         yield
 
 
-def span_batches(exporter: Any, *_: Any, **__: Any) -> BatchSpanProcessor:
-    """A batch processor for a span exporter, both counting what they lose."""
-    processor = SpanBatches(counted(exporter, "traces"))
+def span_batches(exporter: Any, *_: Any, hide: Hide | None = None, **__: Any) -> BatchSpanProcessor:
+    """A batch processor for a span exporter, both counting what they lose.
+
+    Args:
+        exporter: The exporter.
+        hide: Takes the secrets out of an ended span, so that it can be encoded at once; without it the
+            exporter is expected to do so.
+    """
+    encode = None if hide is None else encoder_of(exporter)
+    processor = SpanBatches(counted(exporter, "traces"), encode, hide)
     batches.add(processor._batch_processor, "traces")
     return processor
 
 
 def log_batches(exporter: Any, *_: Any, **__: Any) -> BatchLogRecordProcessor:
     """A batch processor for a log exporter, both counting what they lose."""
-    processor = LogBatches(counted(exporter, "logs"))
+    encode = encoder_of(exporter)
+    processor = LogBatches(counted(exporter, "logs"), encode)
     batches.add(processor._batch_processor, "logs")
     return processor

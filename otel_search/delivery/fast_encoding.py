@@ -8,6 +8,9 @@ from typing import Any
 
 from otel_search import encoding
 
+Encode = Callable[[Any], encoding.Encoded]
+"""Encodes a span or log record that is complete; raises where upstream's encoder has to serve."""
+
 
 class _Encoded:
     """Bytes in the place of the protobuf message that upstream's exporters would serialize."""
@@ -35,12 +38,28 @@ def encode_faster() -> None:
             setattr(module, name, _or_upstream(encode, upstream))
 
 
+def encoder_of(exporter: Any) -> Encode | None:
+    """What encodes single items for `exporter`, or `None` if it has to get them as they are."""
+    from opentelemetry.exporter.otlp.proto.http import _log_exporter, trace_exporter
+
+    for module, name, kind, encode in (
+        (trace_exporter, "encode_spans", "OTLPSpanExporter", encoding.encoded_span),
+        (_log_exporter, "encode_logs", "OTLPLogExporter", encoding.encoded_log_record),
+    ):
+        if type(exporter) is getattr(module, kind, None) and hasattr(getattr(module, name, None), "__wrapped__"):
+            return encode
+    return None
+
+
 def _or_upstream(encode: Callable[[Any], bytes], upstream: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(upstream)
     def encoding_batch(batch: Any) -> Any:
         try:
             return _Encoded(encode(batch))
         except Exception:
-            return upstream(batch)
+            ready = [item for item in batch if type(item) is encoding.Encoded]
+            rest = [item for item in batch if type(item) is not encoding.Encoded]
+            # Concatenated messages are one message with the fields of both.
+            return _Encoded(encode(ready) + upstream(rest).SerializeToString())
 
     return encoding_batch

@@ -22,10 +22,10 @@ from otel_search.elasticsearch import faults, shapes
 from otel_search.elasticsearch.errors import CANCELLATIONS, error_type, root_cause_of
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
-from otel_search.elasticsearch.points import Point
 from otel_search.elasticsearch.reply import read
 from otel_search.elasticsearch.request import decoded, describe, type_of
 from otel_search.elasticsearch.urls import parameters_of, templated_url
+from otel_search.lean.measurements import Point
 
 if TYPE_CHECKING:
     from otel_search.elasticsearch.call import Call

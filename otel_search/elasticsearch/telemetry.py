@@ -11,10 +11,10 @@ from otel_search.elasticsearch.correlation import Correlation
 from otel_search.elasticsearch.families import Families
 from otel_search.elasticsearch.metrics import instruments
 from otel_search.elasticsearch.operation_log import OperationLog
-from otel_search.elasticsearch.points import Point
 from otel_search.elasticsearch.pools import Pools
 from otel_search.elasticsearch.reply import SEARCHES
 from otel_search.elasticsearch.request import QUERY_BODIES
+from otel_search.lean.measurements import Point
 from otel_search.settings import Settings
 
 # Distinct (endpoint, target) pairs that are remembered; beyond it everything is forgotten and learned anew.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from otel_search.elasticsearch.points import Point
+from otel_search.lean import measurements
+from otel_search.lean.measurements import Point
 
 ATTRIBUTES: list[dict[str, Any]] = [
     {"a": "x", "b": 1},
@@ -158,3 +160,96 @@ def test_an_sdk_that_is_built_otherwise_gets_its_measurements_all_the_same() -> 
     for value in range(3):
         point.record(value, context.Context(), False)
     assert instrument.recorded == [(0, {"a": "x"}), (1, {"a": "x"}), (2, {"a": "x"})]
+
+
+MIXED: list[Any] = [
+    *ATTRIBUTES,
+    None,
+    {"a": "x", "b": [1, 2]},
+    {"b": 1, "a": "x"},
+    {"": "nameless"},
+    {1: "number"},
+    {"a": None},
+]
+
+
+def through_instruments(install: bool, **options: Any) -> Any:
+    """The same measurements through an SDK's instruments; what each reader has after each of two collections."""
+    measurements.uninstall()
+    if install:
+        measurements.install()
+    try:
+        readers = [InMemoryMetricReader(), InMemoryMetricReader(options.pop("temporality", None) or {})]
+        provider = MeterProvider(readers, shutdown_on_exit=False, **options)
+        meter = provider.get_meter("test")
+        counter, gauge, histogram = (
+            meter.create_counter("counter"), meter.create_up_down_counter("gauge"), meter.create_histogram("histogram")
+        )  # fmt: skip
+        collected = []
+        for _ in range(2):
+            for where, _sampled in contexts():
+                for value in (3, 0.5, 0, -1, float("nan"), float("inf"), -float("inf")):
+                    for attributes in MIXED:
+                        for record in (counter.add, gauge.add, histogram.record):
+                            record(value, attributes, where)
+            gauge.add(1)
+            collected.append([found(reader) for reader in readers])
+        return collected
+    finally:
+        measurements.uninstall()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temporality": {Counter: AggregationTemporality.DELTA, Histogram: AggregationTemporality.DELTA}},
+        {"exemplar_filter": AlwaysOnExemplarFilter()},
+        {"exemplar_filter": AlwaysOffExemplarFilter()},
+        {"views": [View(instrument_name="*", attribute_keys={"a"})]},
+        {"views": [View(instrument_name="*", aggregation=DropAggregation())]},
+        {
+            "views": [
+                View(instrument_name="histogram", name="one", aggregation=ExplicitBucketHistogramAggregation([1, 2])),
+                View(instrument_name="histogram", name="two", attribute_keys=set()),
+            ]
+        },
+    ],
+    ids=str,
+)
+def test_instruments_count_as_the_sdk_does(options: dict[str, Any]) -> None:
+    random.seed(1)
+    expected = through_instruments(False, **dict(options))
+    random.seed(1)
+    assert through_instruments(True, **dict(options)) == expected
+
+
+def test_a_reader_that_comes_later_gets_what_comes_later() -> None:
+    measurements.install()
+    try:
+        first, second = InMemoryMetricReader(), InMemoryMetricReader()
+        provider = MeterProvider([first], shutdown_on_exit=False)
+        counter = provider.get_meter("test").create_counter("counter")
+        counter.add(1, {"a": "x"})
+        provider.add_metric_reader(second)
+        counter.add(2, {"a": "x"})
+        values = [reader.get_metrics_data() for reader in (first, second)]
+    finally:
+        measurements.uninstall()
+    sums = [json.loads(data.to_json())["resource_metrics"][0]["scope_metrics"][0]["metrics"][0] for data in values]
+    assert [metric["data"]["data_points"][0]["value"] for metric in sums] == [3, 2]
+
+
+def test_sets_of_attributes_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurements, "_MAX_KNOWN", 3)
+    measurements.install()
+    try:
+        reader = InMemoryMetricReader()
+        counter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test").create_counter("counter")
+        for number in range(20):
+            counter.add(1, {"n": number % 10})
+        assert len(counter.__dict__[measurements._PLACES]._by_key) <= 3
+        points = json.loads(reader.get_metrics_data().to_json())["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    finally:
+        measurements.uninstall()
+    assert [point["value"] for point in points[0]["data"]["data_points"]] == [2] * 10

@@ -41,7 +41,8 @@ def uninstall() -> None:
             setattr(owner, name, _upstream[name])
 
 
-def _are_plain(items: Mapping[str, Any]) -> bool:
+def are_plain(items: Mapping[str, Any]) -> bool:
+    """Whether names and values are what the SDK would keep as they are, but for limits."""
     for key, value in items.items():  # noqa: SIM110 - `all` over a generator would cost more than the rest
         if type(value) not in _PLAIN or type(key) is not str or not key:
             return False
@@ -49,7 +50,7 @@ def _are_plain(items: Mapping[str, Any]) -> bool:
 
 
 def _set_items(self: Any, items: Mapping[str, Any]) -> None:
-    if type(items) in _DICTS and self.max_value_len is None and not self._immutable and _are_plain(items):
+    if type(items) in _DICTS and self.max_value_len is None and not self._immutable and are_plain(items):
         with self._lock:
             own = self._dict
             if self.maxlen is None or len(own) + len(items) <= self.maxlen:
@@ -59,12 +60,12 @@ def _set_items(self: Any, items: Mapping[str, Any]) -> None:
 
 
 def _clean_attribute_value(value: Any, max_string_value_length: int | None) -> Any:
-    if type(value) is dict and max_string_value_length is None and _are_plain(value):
+    if type(value) is dict and max_string_value_length is None and are_plain(value):
         return value.copy()
     return _upstream["_clean_attribute_value"](value, max_string_value_length)
 
 
 def _hash_attributes(value: Any) -> Any:
-    if type(value) is dict and _are_plain(value):
+    if type(value) is dict and are_plain(value):
         return ("mapping", tuple([(key, (type(item).__name__, item)) for key, item in sorted(value.items())]))
     return _upstream["_hash_attributes"](value)
