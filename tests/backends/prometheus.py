@@ -7,9 +7,12 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.backends.server import Server, get_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONFIG = Path(__file__).parents[2] / "collector" / "prometheus"
 
@@ -50,7 +53,7 @@ class Prometheus(Server):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._targets: dict[str, str] = {}
+        self._targets: dict[str, str | Sequence[str]] = {}
 
     def arguments(self) -> list[str]:
         """Return the command line after the program, and write the configuration it names."""
@@ -87,16 +90,19 @@ class Prometheus(Server):
             shutil.copytree(CONFIG / "rules", self.directory / "rules", dirs_exist_ok=True)
         self.scrape(self._targets)
 
-    def scrape(self, targets: dict[str, str]) -> None:
+    def scrape(self, targets: Mapping[str, str | Sequence[str]]) -> None:
         """Say what to scrape beside itself, in place of the files of targets; no reload is needed.
 
         Args:
-            targets: ``host:port`` by job name. ``alertmanager`` is where alerts go, too.
+            targets: ``host:port``, one or several, by job name. ``alertmanager`` is where alerts go, too.
         """
-        self._targets = targets
-        jobs = {**targets, "prometheus": self.address("web")}
-        found = [{"targets": [address], "labels": {"job": job}} for job, address in jobs.items()]
-        alertmanagers = [{"targets": [jobs["alertmanager"]]}] if "alertmanager" in jobs else []
+        self._targets = dict(targets)
+        jobs = {
+            job: [addresses] if isinstance(addresses, str) else list(addresses)
+            for job, addresses in {**targets, "prometheus": self.address("web")}.items()
+        }
+        found = [{"targets": addresses, "labels": {"job": job}} for job, addresses in jobs.items()]
+        alertmanagers = [{"targets": jobs["alertmanager"]}] if "alertmanager" in jobs else []
         for name, content in (("targets", found), ("alertmanagers", alertmanagers)):
             # Prometheus watches the directory: it must never see half a file.
             unfinished = self.directory / f".{name}"
