@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from otel_search.fastapi.answers import is_routed
-from otel_search.health import HealthCheck, HealthResult, Status
+from otel_search.health import HealthCheck, HealthResult, Status, clients, elasticsearch
 from otel_search.health.component import Component, Policy
+from otel_search.health.watermarks import Watermarks
 from otel_search.metrics import container
 
 
@@ -243,3 +246,108 @@ def test_without_a_limit_the_machine_counts(tmp_path: Path, limit: str) -> None:
     found = container.memory(_write(tmp_path, files))
     assert found.source == "system"
     assert 0 < found.used < found.limit
+
+
+def _asking(marks: dict[str, str], disks: dict[str, int], asked: list[str], status: int = 200) -> Any:
+    """A cluster whose disks have so many percent of 1000 GB in use."""
+
+    def ask(method: str, path: str, seconds: float) -> tuple[int, bytes]:
+        asked.append(path.partition("?")[0])
+        if path.startswith("/_cluster/settings"):
+            prefix = "cluster.routing.allocation.disk."
+            told: Any = {"defaults": {f"{prefix}{name}": value for name, value in marks.items()}}
+        else:
+            rows = [
+                {"node": node, "disk.avail": str((100 - used) * 10 * 2**30), "disk.total": str(1000 * 2**30)}
+                for node, used in disks.items()
+            ]
+            told = [*rows, {"node": "UNASSIGNED", "disk.avail": None, "disk.total": None}]
+        return status, json.dumps(told).encode()
+
+    return ask
+
+
+PERCENT = {"watermark.low": "85%", "watermark.high": "90%", "watermark.flood_stage": "95%", "threshold_enabled": "true"}
+HEADROOM = {
+    f"{name}.max_headroom": size for name, size in zip(list(PERCENT)[:3], ("200GB", "150GB", "100GB"), strict=True)
+}
+
+
+@pytest.mark.parametrize(
+    ("marks", "disks", "reason", "nodes"),
+    [
+        (PERCENT, {"a": 50, "b": 84}, None, ""),
+        (PERCENT, {"a": 50, "b": 86}, "disk_low", "b"),
+        (PERCENT, {"a": 91, "b": 86}, "disk_high", "a"),
+        (PERCENT, {"a": 96, "b": 97}, "disk_flood_stage", "a, b"),
+        ({**PERCENT, **HEADROOM}, {"a": 96}, "disk_flood_stage", "a"),
+        ({**PERCENT, "watermark.flood_stage.max_headroom": "10gb"}, {"a": 96}, "disk_high", "a"),
+        ({"watermark.high": "0.9"}, {"a": 91}, "disk_high", "a"),
+        ({"watermark.high": "100gb"}, {"a": 91}, "disk_high", "a"),
+        ({**PERCENT, "threshold_enabled": "false"}, {"a": 99}, None, ""),
+        ({"watermark.high": "garbage"}, {"a": 99}, None, ""),
+    ],
+)
+def test_disk_watermarks(marks: dict[str, str], disks: dict[str, int], reason: str | None, nodes: str) -> None:
+    green = HealthResult.healthy("cluster is green", nodes=2)
+    found = Watermarks().added_to(green, _asking(marks, disks, []), 1.0)
+    assert found.reason == reason
+    if reason is None:
+        assert found is green
+    else:
+        assert found.status is Status.DEGRADED, "searches work"
+        assert f"passed on {nodes}:" in found.message
+        assert found.details["nodes"] == 2
+        assert found.details["disk_watermarks"]
+
+
+def test_disk_watermarks_are_asked_for_twice_a_minute_and_only_if_allowed() -> None:
+    now, asked = [0.0], []
+    marks, green = Watermarks(clock=lambda: now[0]), HealthResult.healthy("cluster is green")
+    for now[0] in range(60):
+        assert marks.added_to(green, _asking(PERCENT, {"a": 99}, asked), 1.0).reason == "disk_flood_stage"
+    assert len(asked) == 4
+    forbidden: list[str] = []
+    marks = Watermarks(clock=lambda: now[0])
+    for now[0] in range(500):
+        assert marks.added_to(green, _asking(PERCENT, {"a": 99}, forbidden, status=403), 1.0) is green
+    assert len(forbidden) == 1
+
+    def fails(*_: Any) -> Any:
+        raise OSError("gone")
+
+    assert Watermarks().added_to(green, fails, 1.0) is green
+    yellow = HealthResult.degraded("cluster is yellow", reason="yellow")
+    both = Watermarks().added_to(yellow, _asking(PERCENT, {"a": 99}, []), 1.0)
+    assert (both.reason, both.message.startswith("cluster is yellow; disk watermark flood_stage")) == ("yellow", True)
+
+
+def test_connections_of_the_dsl_are_found_before_they_are_opened() -> None:
+    from elasticsearch.dsl import async_connections, connections
+
+    def addresses() -> set[str]:
+        return {f"{node.host}:{node.port}" for each, _ in clients.found() for node in each.node_pool.all()}
+
+    clients.watch()
+    try:
+        connections.configure(
+            default={"hosts": ["http://dsl-default.example:9200"], "sniff_on_start": True},
+            broken={"no such argument": 1},
+        )
+        async_connections.configure(other={"hosts": ["http://dsl-async.example:9201"]})
+        expected = {"dsl-default.example:9200", "dsl-async.example:9201"}
+        assert expected <= addresses()
+        assert connections.connections._conns == {}, "nothing was opened for the application"
+        clusters = elasticsearch.clusters("", (), 1.0, {})
+        assert {"elasticsearch:dsl-default.example:9200", "elasticsearch:dsl-async.example:9201"} <= set(clusters)
+        connections.configure(default={"hosts": ["http://dsl-moved.example:9200"]})
+        client = connections.get_connection()
+        seen = [node.host for each, _ in clients.found() for node in each.node_pool.all()]
+        assert seen.count("dsl-moved.example") == 1
+        del client
+    finally:
+        connections.configure()
+        async_connections.configure()
+    addresses()
+    gc.collect()
+    assert expected.isdisjoint(addresses())

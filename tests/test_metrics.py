@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import itertools
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import (
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    LastValueAggregation,
+    SumAggregation,
+    View,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from otel_search import semconv
-from otel_search.metrics import exposition, merging, snapshot, system, workers
+from otel_search.kpis.totals import of_merged
+from otel_search.metrics import exposition, snapshot, system, workers
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.names import label_name, metric_name
 from otel_search.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, UP_DOWN
@@ -188,15 +200,6 @@ def test_a_file_that_cannot_be_read_is_nothing(tmp_path: Path) -> None:
     place._held.close()
 
 
-def test_other_buckets_after_a_reload_count_from_then_on() -> None:
-    old = of(["d", "s", "", HISTOGRAM, [[[], [1, 1.0, [1.0], [1, 0], [None, None]]]]])
-    new = of(["d", "s", "", HISTOGRAM, [[[], [3, 1.0, [1.0, 2.0], [1, 1, 1], [None, None, None]]]]])
-    merged = Merged()
-    merged.add(merging.of([old]), living=False)
-    merged.add(new)
-    assert merged.families["d"].points[()][:2] == [3, 1.0]
-
-
 def test_a_delta_reader_is_not_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
     from opentelemetry.sdk.metrics import Counter
     from opentelemetry.sdk.metrics.export import AggregationTemporality
@@ -254,3 +257,90 @@ def test_processor_time_counts_against_what_the_container_may_use(monkeypatch: p
     assert limits.cpu_utilization() == pytest.approx(0.8)
     clock.update(now=10.5, used=4.5)
     assert limits.cpu_utilization() == pytest.approx(0.8), "too soon for another look"
+
+
+def exponential_provider(**views: Any) -> MeterProvider:
+    reader = InMemoryMetricReader(preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()})
+    return MeterProvider(metric_readers=[reader], shutdown_on_exit=False, **views)
+
+
+def test_exponential_histograms_have_the_buckets_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = exponential_provider()
+    monkeypatch.setattr(snapshot.metrics, "get_meter_provider", lambda: provider)
+    reading = snapshot.Reading()
+    histogram = semconv.HTTP_DURATION.on(provider.get_meter("a"))
+    other = provider.get_meter("b").create_histogram("steps")
+    chance = random.Random(7)
+    durations: list[float] = []
+    before = [0.0] * 15
+    # Wider and wider: the SDK makes its buckets wider as it goes, and what was told may not go back.
+    for scale in (0.001, 0.01, 0.1, 1.0, 10.0):
+        for _ in range(200):
+            durations.append(chance.random() * scale)
+            histogram.record(durations[-1])
+        families = {family[0]: family for family in reading.snapshot()["families"]}
+        ((_, value),) = families["http.server.request.duration"][4]
+        cumulated = list(itertools.accumulate(value[3]))
+        assert all(now >= then for now, then in zip(cumulated, before, strict=True)), "never backwards"
+        before = [float(each) for each in cumulated]
+    assert value[0] == len(durations) == cumulated[-1]
+    assert value[1] == pytest.approx(sum(durations))
+    assert value[2] == list(semconv.DURATION_BUCKETS)
+    for bound, told in zip(value[2], cumulated, strict=False):
+        # At most too low by what lies in one of the SDK's 160 buckets over so many decades.
+        least, most = (sum(each <= bound * factor for each in durations) for factor in (0.8, 1.0))
+        assert least <= told <= most, bound
+    for number in (0, 0, 7, 1e9):
+        other.record(number)
+    ((_, value),) = next(family for family in reading.snapshot()["families"] if family[0] == "steps")[4]
+    assert (value[0], sum(value[3])) == (4, 4)
+    assert next(iter(itertools.accumulate(value[3]))) == 2, "two zeros"
+    merged = Merged()
+    for _ in range(2):
+        merged.add(reading.snapshot())
+    text = exposition.render(merged, exposition.TEXT)
+    assert samples(text)["steps_count", ()] == 8
+    assert samples(text)["http_server_request_duration_seconds_count", ()] == 2 * len(durations)
+    assert samples(exposition.render(merged, exposition.OPENMETRICS), openmetrics=True)
+
+
+@pytest.mark.parametrize("aggregation", [
+    DropAggregation(), SumAggregation(), LastValueAggregation(), ExplicitBucketHistogramAggregation([]),
+    ExplicitBucketHistogramAggregation([1, 2]), ExponentialBucketHistogramAggregation(max_size=2),
+])  # fmt: skip
+def test_views_of_the_users_break_nothing(monkeypatch: pytest.MonkeyPatch, aggregation: Any) -> None:
+    view = View(instrument_name="*", aggregation=aggregation, attribute_keys={"http.response.status_code"})
+    provider = MeterProvider(metric_readers=[InMemoryMetricReader()], views=[view], shutdown_on_exit=False)
+    meter = provider.get_meter("a")
+    for number in range(10):
+        semconv.HTTP_DURATION.on(meter).record(number, {"http.response.status_code": 200, "http.route": f"/{number}"})
+        with contextlib.suppress(Exception):
+            semconv.SEARCHES.on(meter).add(1, {"search.outcome": "hits"})
+    merged = Merged()
+    for _ in range(2):
+        merged.add(read(provider, monkeypatch))
+    told = samples(exposition.render(merged, exposition.TEXT))
+    openmetrics = samples(exposition.render(merged, exposition.OPENMETRICS), openmetrics=True)
+    for found in (told, openmetrics):
+        counts = [value for (name, _), value in found.items() if name == "http_server_request_duration_seconds_count"]
+        assert counts in ([], [20])
+    assert all(isinstance(value, float) for value in of_merged(merged, ["http.server.request.duration"]).values())
+
+
+def test_a_view_that_only_one_worker_has_yet_keeps_counts_and_common_buckets() -> None:
+    def worker(bounds: list[float], counts: list[int]) -> snapshot.Snapshot:
+        value = [sum(counts), 5.0, bounds, counts, [None] * len(counts)]
+        return of(["took", "s", "", HISTOGRAM, [[[], value]]])
+
+    merged = Merged()
+    merged.add(worker([1.0, 2.0, 4.0], [1, 2, 3, 4]))
+    merged.add(worker([2.0, 3.0], [10, 20, 30]))
+    assert merged.families["took"].points[()] == [70, 10.0, [2.0], [13, 57], [None, None]]
+
+
+def test_seconds_and_milliseconds_of_one_name_are_two_metrics() -> None:
+    merged = Merged()
+    merged.add(of(["took", "s", "", COUNTER, [[[], [1, None]]]], ["took", "ms", "", COUNTER, [[[], [900, None]]]]))
+    merged.add(of(["took", "ms", "", COUNTER, [[[], [100, None]]]]))
+    told = samples(exposition.render(merged, exposition.TEXT))
+    assert (told["took_seconds_total", ()], told["took_milliseconds_total", ()]) == (1, 1000)

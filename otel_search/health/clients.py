@@ -2,13 +2,16 @@
 
 A client made from now on is seen when it is made: synchronous, asynchronous, the DSL's connections.
 Those made before are looked for once among all objects of the process. The clones of `.options()`
-share the transport of the client that they come from, and are not counted again.
+share the transport of the client that they come from, and are not counted again. What the DSL is told
+to connect to by `connections.configure` is a client only when it is first used: until then one like it
+is made here, which opens no connection.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import logging
 import sys
 import threading
 import weakref
@@ -17,13 +20,24 @@ from typing import Any
 
 import wrapt
 
+_logger = logging.getLogger("otel_search.health")
+
 _MODULES = ("elasticsearch._sync.client._base", "elasticsearch._async.client._base")
+_REGISTRIES = (
+    "elasticsearch.dsl.connections",
+    "elasticsearch.dsl.async_connections",
+    "elasticsearch_dsl.connections",
+    "elasticsearch_dsl.async_connections",
+)
 _MARK = "_otel_search_health"
 _MAX = 256
+_MAX_CONFIGURED = 16
 
 _lock = threading.Lock()
 _clients: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
 """By the id of the transport: the transport and a client that uses it."""
+_configured: dict[tuple[str, str], tuple[dict[str, Any], Any]] = {}
+"""Connections of the DSL's that are not open yet, by module and alias: how they are configured, and one of that kind."""
 _state = {"searched": False}
 
 
@@ -35,6 +49,7 @@ def watch() -> None:
 
 def found() -> list[tuple[Any, Any]]:
     """The transports of living clients, each with one of its clients."""
+    _look_into_registries()
     if not _state["searched"] or any(client() is None for _, client in list(_clients.values())):
         _search()
         _state["searched"] = True
@@ -68,6 +83,24 @@ def _remember(transport: Any, client: Any) -> None:
     with _lock:
         if len(_clients) < _MAX:
             _clients[key] = entry
+
+
+def _look_into_registries() -> None:
+    for name in _REGISTRIES:
+        registry: Any = getattr(sys.modules.get(name), "connections", None)
+        configured, opened = getattr(registry, "_kwargs", {}), getattr(registry, "_conns", {})
+        for alias, arguments in list(configured.items()):
+            key = (name, alias)
+            if alias in opened:
+                _configured.pop(key, None)  # the application's own one is found as any other client
+            elif _configured.get(key, (None,))[0] != arguments and len(_configured) < _MAX_CONFIGURED:
+                plain = {option: value for option, value in arguments.items() if not option.startswith("sniff")}
+                try:
+                    _configured[key] = dict(arguments), registry.elasticsearch_class(**plain)
+                except Exception as error:
+                    _logger.debug("the connection %s of the DSL cannot be made: %r", alias, error)
+        for key in [key for key in _configured if key[0] == name and key[1] not in configured]:
+            del _configured[key]
 
 
 def _search() -> None:

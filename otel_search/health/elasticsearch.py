@@ -19,6 +19,7 @@ import orjson
 
 from otel_search.health import clients
 from otel_search.health.check import HealthResult, Status
+from otel_search.health.watermarks import Watermarks
 
 _MAX_NODES = 3
 _MAX_CLUSTERS = 8
@@ -42,6 +43,7 @@ class Cluster:
         self._nodes = list(nodes.values())
         self._indices = indices
         self._timeout = timeout
+        self._watermarks = Watermarks()
 
     def __call__(self) -> HealthResult:
         """How the cluster is."""
@@ -59,7 +61,10 @@ class Cluster:
                 continue
             self._nodes.remove(ask)
             self._nodes.insert(0, ask)
-            return self._with_indices(ask, _judge(status, body), deadline)
+            found = self._with_indices(ask, _judge(status, body), deadline)
+            if found.status is Status.UNHEALTHY or status != 200:
+                return found
+            return self._watermarks.added_to(found, ask, deadline - time.monotonic())
         words = {"timeout": "does not answer", "tls": "its certificate is not accepted"}.get(
             reason, "cannot be reached"
         )

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -83,9 +84,12 @@ class Merged:
             if not living and (of_machine or kind not in (COUNTER, HISTOGRAM)):
                 continue
             family = self.families.get(name)
+            if family is not None and family.unit != unit:  # seconds and milliseconds do not add up
+                name = f"{name} {unit}"  # noqa: PLW2901 - another metric from here on
+                family = self.families.get(name)
             if family is None:
-                family = self.families[name] = Family(name, unit, description, kind)
-            elif (family.kind == HISTOGRAM) != (kind == HISTOGRAM):
+                family = self.families[name] = Family(name.partition(" ")[0], unit, description, kind)
+            elif family.kind != kind:
                 continue  # two instruments of one name: the first one's kind is the metric's
             aggregate = AGGREGATIONS["sum"]
             label = None
@@ -126,7 +130,9 @@ class Merged:
 
 def _sum_of(one: list[Any], other: list[Any]) -> list[Any]:
     if one[2] != other[2]:
-        return other  # an application that was reloaded with other buckets: theirs count from now on
+        # A view that only some workers have yet: what both can tell is told.
+        common = sorted({*one[2]} & {*other[2]})
+        one, other = _in_buckets(one, common), _in_buckets(other, common)
     return [
         one[0] + other[0],
         one[1] + other[1],
@@ -134,6 +140,17 @@ def _sum_of(one: list[Any], other: list[Any]) -> list[Any]:
         [count + more for count, more in zip(one[3], other[3], strict=True)],
         [_later(first, second) for first, second in zip(one[4], other[4], strict=True)],
     ]
+
+
+def _in_buckets(value: list[Any], bounds: list[float]) -> list[Any]:
+    """A histogram with fewer buckets, whose bounds it has all."""
+    counts = [0] * (len(bounds) + 1)
+    exemplars: list[Any] = [None] * len(counts)
+    for upper, count, exemplar in zip([*value[2], float("inf")], value[3], value[4], strict=True):
+        place = bisect.bisect_left(bounds, upper)
+        counts[place] += count
+        exemplars[place] = _later(exemplars[place], exemplar)
+    return [value[0], value[1], bounds, counts, exemplars]
 
 
 def _later(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:

@@ -9,6 +9,7 @@ exemplar is `[value, seconds since the epoch, trace id, span id]`.
 from __future__ import annotations
 
 import bisect
+import itertools
 import logging
 import threading
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import export
+
+from otel_search.metrics import exponential
 
 _logger = logging.getLogger("otel_search.metrics")
 
@@ -61,6 +64,7 @@ class Reading:
         self._provider: Any = None
         self._reader: Any = None
         self._exemplars: dict[Any, dict[int, list[Any]]] = {}
+        self._cumulated: dict[Any, list[int]] = {}
         self._warned: set[str] = set()
 
     def prepare(self) -> bool:
@@ -99,7 +103,7 @@ class Reading:
             kind = COUNTER if data.is_monotonic else UP_DOWN
         elif isinstance(data, export.Gauge):
             kind = GAUGE
-        elif isinstance(data, export.Histogram):
+        elif isinstance(data, (export.Histogram, export.ExponentialHistogram)):
             kind = HISTOGRAM
         else:
             if metric.name not in self._warned and len(self._warned) < 100:
@@ -109,19 +113,23 @@ class Reading:
         for point in data.data_points:
             attributes = sorted([key, _text(value)] for key, value in (point.attributes or {}).items())
             if kind == HISTOGRAM:
-                kept = self._kept(metric.name, attributes, point.exemplars, exemplars, point.explicit_bounds)
-                value = [
-                    point.count,
-                    point.sum,
-                    list(point.explicit_bounds),
-                    list(point.bucket_counts),
-                    [kept.get(bucket) for bucket in range(len(point.bucket_counts))],
-                ]
+                bounds, counts = self._buckets(metric, attributes, point)
+                kept = self._kept(metric.name, attributes, point.exemplars, exemplars, bounds)
+                value = [point.count, point.sum, bounds, counts, [kept.get(bucket) for bucket in range(len(counts))]]
             else:
                 kept = self._kept(metric.name, attributes, point.exemplars, exemplars, ()) if kind == COUNTER else {}
                 value = [point.value, kept.get(0)]
             points.append([attributes, value])
         return [metric.name, metric.unit or "", metric.description or "", kind, points]
+
+    def _buckets(self, metric: Any, attributes: list[list[str]], point: Any) -> tuple[list[float], list[int]]:
+        if hasattr(point, "explicit_bounds"):
+            return list(point.explicit_bounds), list(point.bucket_counts)
+        bounds = list(exponential.bounds_of(metric.name, metric.unit or ""))
+        key = (metric.name, tuple(map(tuple, attributes)))
+        counts = exponential.counts_of(point, bounds, self._cumulated.get(key, ()))
+        self._cumulated[key] = list(itertools.accumulate(counts))
+        return bounds, counts
 
     def _kept(
         self, name: str, attributes: list[list[str]], fresh: Iterable[Any], known: dict[Any, Any], bounds: Any
