@@ -253,7 +253,7 @@ def test_values_are_made_safe_and_secrets_hidden(seen: Seen) -> None:
     attributes, line = dict(seen.span().attributes or {}), seen.line()
     assert attributes["shop.filters"] == '{"brand": ["acme"]}'
     assert (attributes["mixed"], attributes["brands"]) == ('[1, "a"]', ("a", "b"))
-    assert attributes["password"] == line["password"] == "[redacted]"
+    assert attributes["password"] == line["password"] == "[redacted: password]"
     assert "Broken" in line["broken"]
     assert line["shop.filters"] == {"brand": ["acme"]}
     assert (line["level"], line["extra.level"]) == ("info", "gold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from otel_search.redaction import REDACTED
+from otel_search.redaction import marker
 
 # Parameters that are the caller's choice of behaviour and not data; the values of all others go.
 _PLAIN_PARAMETERS = frozenset(
@@ -67,6 +67,7 @@ _PLAIN_PARAMETERS = frozenset(
 
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.,*-]{0,64}")
 _NAME = re.compile(r"[a-z_.]{1,64}")
+_VALUE = marker("value")
 
 
 def templated_url(base_url: str, target: str, parts: Mapping[str, str]) -> str:
@@ -93,7 +94,7 @@ def _parameter(pair: str) -> str:
     name, equals, value = pair.partition("=")
     if name in _PLAIN_PARAMETERS and _PLAIN_VALUE.fullmatch(value):
         return pair
-    return f"{name}={REDACTED}" if equals and _NAME.fullmatch(name) else REDACTED
+    return f"{name}={_VALUE}" if equals and _NAME.fullmatch(name) else _VALUE
 
 
 def parameters_of(target: str) -> dict[str, str]:

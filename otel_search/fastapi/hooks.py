@@ -56,7 +56,7 @@ class Hooks:
         self._originals: dict[str, Callable[..., Any]] = {}
         self._settings = effective
         self._source = _source(effective)
-        self._redactor = redactor_of(effective.redact_keys)
+        self._redactor = redactor_of(effective)
         self._captures_headers = settings.is_any_set("HTTP_CAPTURE_HEADERS_SERVER")
         self._metrics: ServerMetrics | None = None
         self._endpoints: Endpoints | None = None

@@ -88,7 +88,7 @@ def _json(document: dict[str, Any]) -> bytes:
         return orjson.dumps(document, default=_plain)
     except TypeError:
         # A value that JSON cannot hold, in a record that did not come through our chain: that value alone is at stake.
-        values = Values(redactor_of(settings.current().redact_keys))
+        values = Values(redactor_of(settings.current()))
         return orjson.dumps({name: values.field(name, value) for name, value in document.items()})
 
 

@@ -32,7 +32,7 @@ class _Installation:
         as_console = settings.log_format == "console" or (
             settings.log_format == "auto" and sys.stdout is not None and sys.stdout.isatty()
         )
-        values = Values(redactor_of(settings.redact_keys))
+        values = Values(redactor_of(settings))
         file = (
             LogFile(Path(settings.log_file).absolute(), settings.log_file_rotation, settings.log_file_keep)
             if settings.log_file

@@ -114,12 +114,12 @@ class EventChain:
 
     def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None) -> dict[str, Any]:
         values = self._values
-        safe = values.field
+        safe, name_of = values.field, values.name
         own: dict[str, Any] = {}
         bound = structlog.contextvars.get_contextvars()
         for source in (bound, fields) if bound else (fields,):
             for key, value in source.items():
-                name = key if type(key) is str and key.isascii() else values.of_object(key)
+                name = name_of(key)
                 if name in _OWNED:
                     name = f"extra.{name}"
                 own[name] = safe(name, value)
@@ -163,6 +163,9 @@ class EventChain:
 
 class _SafeRecord(ReadWriteLogRecord):
     """A record whose attributes are already what the SDK would make of them, key by key, at several times the cost."""
+
+    is_safe = True
+    """Without secrets: what else comes to a processor of log records is looked at there."""
 
     def __post_init__(self) -> None:
         """Leave the attributes as they are."""

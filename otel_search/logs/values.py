@@ -13,15 +13,17 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from otel_search.redaction import REDACTED, Redactor
+from otel_search.redaction import MARKER, SHORT, Redactor
 
 MAX_TEXT = 16 * 1024
 """Characters of one text value; a stacktrace may have twice as many."""
 
-_SHORT = 96
+_MARGIN = 4096
+"""Characters that are looked at beyond a cut, so that no half of a secret stays; a long private key has 3300."""
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
 _MAX_INTEGER = 2**63 - 1
+_LONG_INTEGER = 10**12
 
 
 class Values:
@@ -33,36 +35,50 @@ class Values:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._is_secret = redactor.secret_field
-        # Routes, methods, addresses, events: most short texts come again and again.
+        self._kind = redactor.field
+        # Routes, methods, addresses, events: most short texts come again and again, and so do names.
         self._short = lru_cache(maxsize=4096)(self._clean)
+        self._name = lru_cache(maxsize=2048)(self._clean)
 
     def field(self, name: str, value: Any) -> Any:
         """The value of the field `name`: None, bool, int, float, str, or lists and dicts of these."""
+        secret = self._kind(name)
+        if secret is not None:
+            return self._hidden(secret, value)
         kind = type(value)
-        if self._is_secret(name):
-            return None if value is None else REDACTED
         if kind is str:
-            return self._short(value) if len(value) < _SHORT else self.text(value)
+            return self.text(value)
         if value is None or kind is bool:
             return value
         return self._value(value, 0)
 
+    def _hidden(self, kind: str, value: Any) -> Any:
+        if value is None or (type(value) is str and MARKER.fullmatch(value)):
+            return value
+        return self._redactor.hide(kind)
+
+    def name(self, key: Any) -> str:
+        """The name of a field, which may itself be anything."""
+        return self._name(key) if type(key) is str and len(key) < SHORT else self.of_object(key)
+
     def text(self, text: str, limit: int = MAX_TEXT) -> str:
         """A text without secrets and lone surrogates, at most about `limit` characters long."""
         length = len(text)
-        if length < _SHORT:
-            return self._short(text)
+        if length < SHORT:
+            safe = self._short(text)
+            if safe != text:
+                self._redactor.count(text, safe)
+            return safe
         if length > limit:
             # The beginning says what it is, the end of a traceback what went wrong.
             half = limit // 2
-            text = f"{text[:half]}… [{length - 2 * half} characters left out] …{text[-half:]}"
-        return self._clean(text)
+            beginning = self._redactor.text(_encodable(text[: half + _MARGIN]))[:half]
+            end = self._redactor.text(_encodable(text[-half - _MARGIN :]))[-half:]
+            return f"{beginning}… [{length - 2 * half} characters left out] …{end}"
+        return self._redactor.text(_encodable(text))
 
     def _clean(self, text: str) -> str:
-        if not text.isascii():
-            text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        return self._redactor.text(text)
+        return self._redactor.hidden(_encodable(text))
 
     def of_object(self, value: Any) -> str:
         """An object as text, whatever its own idea of that does."""
@@ -78,7 +94,10 @@ class Values:
         if kind is str:
             return self.text(value)
         if kind is int:
-            return value if -_MAX_INTEGER <= value <= _MAX_INTEGER else self.text(str(value))
+            if -_LONG_INTEGER < value < _LONG_INTEGER:
+                return value
+            text = self.text(str(value))  # which may be the number of a card
+            return value if -_MAX_INTEGER <= value <= _MAX_INTEGER and text.lstrip("-").isdigit() else text
         if kind is float:
             return value if math.isfinite(value) else str(value)
         try:
@@ -115,8 +134,9 @@ class Values:
             if count == _MAX_ITEMS:
                 result["…"] = f"{len(value) - _MAX_ITEMS} more"
                 break
-            name = key if type(key) is str and key.isascii() else self.of_object(key)
-            result[name] = REDACTED if self._redactor.secret_field(name) else self._value(item, depth + 1)
+            name = self.name(key)
+            kind = self._kind(name)
+            result[name] = self._value(item, depth + 1) if kind is None else self._hidden(kind, item)
         return result
 
     def _of_structure(self, value: Any, depth: int) -> Any:
@@ -127,3 +147,8 @@ class Values:
         if hasattr(type(value), "dtype") and callable(getattr(value, "tolist", None)):  # numpy and its like
             return self._value(value.tolist(), depth)
         return self.of_object(value)
+
+
+def _encodable(text: str) -> str:
+    """A text that has a place in UTF-8: lone surrogates have none."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from otel_search.redaction import REDACTED, Redactor
+from otel_search.redaction import MARKER, Redactor, marker
 
 _PREFIXES = ("http.request.header.", "http.response.header.")
 # Callers choose it, and what it says is on the span already, once it was found to be an id.
@@ -22,9 +22,13 @@ def hide_captured_headers(span: trace.Span | None, redactor: Redactor) -> None:
     for name, values in attributes.items():
         if not name.startswith(_PREFIXES):
             continue
-        header = name.split(".", 3)[3]
-        if name == _REQUEST_ID or redactor.secret_field(header):
-            hidden[name] = [REDACTED]
+        if name == _REQUEST_ID:
+            hidden[name] = [marker("request id")]
+            continue
+        kind = redactor.field(name.split(".", 3)[3])
+        if kind is not None:
+            # Twice on the way of a request: what is hidden already is not counted again.
+            hidden[name] = list(values) if MARKER.fullmatch(str(values[0])) else [redactor.hide(kind)]
             continue
         safe = [redactor.text(str(value)) for value in values]
         if safe != list(values):

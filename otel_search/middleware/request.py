@@ -84,6 +84,8 @@ class RequestLayer:
         inbound = None
         if _REQUEST_ID_HEADER in headers:
             inbound = accept_request_id([value for name, value in scope["headers"] if name == _REQUEST_ID_HEADER])
+            if inbound is not None and self._options.redactor.text(inbound) != inbound:
+                inbound = None  # a token may look like an id
         state = RequestState(inbound or new_request_id(), headers)
         scope[STATE] = state
         tokens = REQUEST_ID.set(state.id), CURRENT.set(state), CALLER.set(state.caller)

@@ -49,7 +49,7 @@ def _tracer() -> trace.Tracer:
 
 @functools.cache
 def _values() -> Values:
-    return Values(redactor_of(settings.current().redact_keys))
+    return Values(redactor_of(settings.current()))
 
 
 class Run:

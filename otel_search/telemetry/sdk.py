@@ -9,9 +9,9 @@ from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 import otel_search
-from otel_search import delivery, lean, logs, settings
-from otel_search.delivery.secrets import without_secrets
-from otel_search.redaction import redactor_of
+from otel_search import delivery, lean, logs, semconv, settings
+from otel_search.delivery.secrets import Gate
+from otel_search.redaction import counts, redactor_of
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
 from otel_search.telemetry.propagation import give_a_context_always
@@ -41,6 +41,7 @@ def set_up(
     # Before the SDK, so that what it has to say of its variables is a line like any other.
     instance = {} if is_theirs or effective.config_file else identity.instance_id()
     logs.install(effective, str(identity.resource(instance).attributes.get("service.name", "unknown_service")))
+    gate = None if effective.redact == "off" else Gate(redactor_of(effective))
     for line in faults:
         _logger.warning(line)
     for record in said:
@@ -48,7 +49,8 @@ def set_up(
     if is_theirs and by_application:
         _report_what_the_application_has_set()
     elif not is_theirs and not effective.config_file:
-        _configure(effective, instance, configurator_arguments)
+        _configure(effective, instance, configurator_arguments, gate)
+    _keep_secrets(gate)
     give_a_context_always()
     ours.take_over("lines", logs.outputs())
     is_ours = not is_theirs and not effective.config_file
@@ -64,11 +66,12 @@ def set_up(
         delivery.watch_process(ours)
 
 
-def _configure(effective: Settings, instance: dict[str, str], configurator_arguments: dict[str, Any]) -> None:
+def _configure(
+    effective: Settings, instance: dict[str, str], configurator_arguments: dict[str, Any], gate: Gate | None
+) -> None:
     if effective.hot_path == "lean":
         lean.install()
         delivery.encode_faster()
-    redactor = redactor_of(effective.redact_keys)
     # A credential provider of the user's own brings its own session.
     exporter_arguments = {} if settings.is_any_set("CREDENTIAL_PROVIDER") else delivery.exporter_arguments()
     try:
@@ -79,7 +82,9 @@ def _configure(effective: Settings, instance: dict[str, str], configurator_argum
                 **instance,
             },
             exporter_args_map=exporter_arguments,
-            export_span_processor=lambda exporter, *_, **__: delivery.span_batches(without_secrets(exporter, redactor)),
+            export_span_processor=lambda exporter, *_, **__: delivery.span_batches(
+                gate.exported(exporter) if gate else exporter
+            ),
             export_log_record_processor=delivery.log_batches,
             **configurator_arguments,
         )
@@ -107,6 +112,20 @@ def _configure_by_file(path: str) -> list[logging.LogRecord]:
     finally:
         upstream.removeHandler(held)
         upstream.propagate = propagates
+
+
+def _keep_secrets(gate: Gate | None) -> None:
+    """Put the gate before whatever providers there are, and count what it and the log chain hide."""
+    if gate is None:
+        _logger.warning("OTEL_SEARCH_REDACT=off: secrets are not hidden, neither in log lines nor in telemetry")
+        return
+    for provider in _with_sdk().values():
+        gate.watch(provider)
+
+    def observed(_: metrics.CallbackOptions) -> list[metrics.Observation]:
+        return [metrics.Observation(number, {semconv.REDACTED_KIND: kind}) for kind, number in counts().items()]
+
+    semconv.TELEMETRY_REDACTED.observed_on(metrics.get_meter(semconv.SCOPE), observed)
 
 
 class _Held(logging.Handler):

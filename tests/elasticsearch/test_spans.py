@@ -196,8 +196,8 @@ def test_urls_hold_no_document_id_and_no_query(recorded: Recorded, server: Scrip
     scripted(lambda client: client.get(index="products", id="jan@example.org", routing="user-4711"))
     scripted(lambda client: client.search(index="products", q="email:jan@example.org", scroll="1m"))
     get, search = recorded.spans
-    assert get.attributes["url.full"] == f"{server.url}/products/_doc/{{id}}?routing=[redacted]"
-    assert search.attributes["url.full"] == f"{server.url}/products/_search?q=[redacted]&scroll=1m"
+    assert get.attributes["url.full"] == f"{server.url}/products/_doc/{{id}}?routing=[redacted: value]"
+    assert search.attributes["url.full"] == f"{server.url}/products/_search?q=[redacted: value]&scroll=1m"
     assert "jan" not in recorded.everything()
     assert "4711" not in recorded.everything()
 

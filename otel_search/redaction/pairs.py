@@ -1,0 +1,156 @@
+"""Secrets that stand beside their names in a text: `name=x`, `"name": "x"`, `Name: x`, `--name x`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from otel_search.redaction.counting import marker
+from otel_search.redaction.names import Names
+
+# Each of these is tried at the beginning of a name only and takes back nothing, so that the time is
+# linear in the length of a hostile text.
+_NAME = r"A-Za-z0-9_.%\[\]-"
+_ASSIGNED = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)=""")
+_QUOTED = re.compile(r"""(?<!\\)(\\*+)(["'])([\w.\[\]$ -]{1,128}+)\1\2\s*+([:=,])\s*+""")
+_HEADER = re.compile(r"(?<![\w.-])([A-Za-z][\w-]{2,127}+)[ \t]*+:[ \t]*+", re.ASCII)
+_OPTION = re.compile(r"(?<![\w-])--([A-Za-z][\w-]{1,127}+) ++(?!-)", re.ASCII)
+
+_MARKER = re.compile(r"\[redacted: [^\]]+\]")
+_QUOTE = re.compile(r"""[bB]?(\\*+)(["'])""")
+_ASSIGNED_VALUE = re.compile(r"""[^&;#\s"'<>,)}]++""")
+_ENCODED_VALUE = re.compile(r"""[^?&;#\s"'<>,)}%]*+%[^?&;#\s"'<>,)}]++""")
+_BARE_VALUE = re.compile(r"""(?!(?:null|true|false|None|True|False)\b)[^\s,}\]){(\["'\\]++""")
+_REST_OF_LINE = re.compile(r"(?!//)[^\r\n,]++")
+_WORD = re.compile(r"""[^\s"']++""")
+# What stands for a value where the values were taken out: nothing, `?`, stars.
+_NO_VALUE = re.compile(r"[?*]*")
+
+# After these words, and after compounds that name a secret, a colon is a header's or a form's, and
+# not a sentence's ("unexpected token: ...").
+_HEADERS = frozenset({"apikey", "authorization", "cookie", "passphrase", "passwd", "password", "pwd"})
+
+Span = tuple[int, int]
+"""Where the value begins and ends that is to be hidden."""
+
+
+def assigned(text: str, names: Names, kind_inside: Callable[[str], str | None] | None) -> str:
+    """A text with the values in `name=value` hidden.
+
+    Args:
+        text: Any text.
+        names: Decides by the names.
+        kind_inside: What kind of secret is inside of a percent-encoded value, if one is to look there.
+    """
+
+    def found(match: re.Match[str]) -> tuple[str, Span] | None:
+        in_url = text[match.start() - 1 : match.start()] in ("?", "&", "#") and match.start() > 0
+        kind = names.parameter(match[1]) if in_url else names.field(match[1])
+        if kind is not None:
+            span = _quoted_value(text, match.end()) or _value(_ASSIGNED_VALUE, text, match.end())
+            return span and (kind, span)
+        # What is not a secret may hold one: in plain text that is the next pair's business.
+        if kind_inside is None or not in_url:
+            return None
+        span = _value(_ENCODED_VALUE, text, match.end())
+        kind = span and kind_inside(text[span[0] : span[1]])
+        return (kind, span) if span and kind else None
+
+    return _hide(text, _ASSIGNED, found)
+
+
+def quoted(text: str, names: Names) -> str:
+    """A text with the values of quoted names hidden, as in JSON, in a `repr` and in a JSON text within a text."""
+
+    def found(match: re.Match[str]) -> tuple[str, Span] | None:
+        kind = names.field(match[3])
+        if kind is None:
+            return None
+        if match[4] == ",":  # (b'cookie', b'x'), as frameworks hold headers
+            before = text[max(0, match.start() - 2) : match.start()].removesuffix("b")
+            span = _quoted_value(text, match.end()) if before.endswith(("(", "[")) else None
+        else:
+            span = (
+                _quoted_value(text, match.end())
+                or _list_value(text, match.end())
+                or _value(_BARE_VALUE, text, match.end())
+            )
+        return span and (kind, span)
+
+    return _hide(text, _QUOTED, found)
+
+
+def headers(text: str, names: Names) -> str:
+    """A text with the values of headers and of `password: x` hidden, up to a comma or the end of the line."""
+
+    def found(match: re.Match[str]) -> tuple[str, Span] | None:
+        name = match[1]
+        if not ("-" in name or "_" in name or name.lower() in _HEADERS or names.is_own(name)):
+            return None
+        kind = names.field(name)
+        if kind is None or text.startswith(("[", "{", "("), match.end()):
+            return None
+        span = _quoted_value(text, match.end()) or _value(_REST_OF_LINE, text, match.end())
+        return span and (kind, span)
+
+    return _hide(text, _HEADER, found)
+
+
+def options(text: str, names: Names) -> str:
+    """A text with the values of a command line's options hidden, `--name value`."""
+
+    def found(match: re.Match[str]) -> tuple[str, Span] | None:
+        kind = names.field(match[1])
+        span = kind and (_quoted_value(text, match.end()) or _value(_WORD, text, match.end()))
+        return (kind, span) if kind and span else None
+
+    return _hide(text, _OPTION, found)
+
+
+def _hide(text: str, names: re.Pattern[str], found: Callable[[re.Match[str]], tuple[str, Span] | None]) -> str:
+    parts: list[str] = []
+    done = position = 0
+    while match := names.search(text, position):
+        position = match.end()
+        if marked := _MARKER.match(text, position):
+            position = marked.end()
+            continue
+        hidden = found(match)
+        if hidden is None:
+            continue
+        kind, (start, end) = hidden
+        if not _NO_VALUE.fullmatch(text, start, end) and not _MARKER.fullmatch(text, start, end):
+            parts += text[done:start], marker(kind)
+            done = end
+        position = max(position, end)
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _value(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
+    match = pattern.match(text, position)
+    return match and match.span()
+
+
+def _quoted_value(text: str, position: int) -> Span | None:
+    """What stands in quotes, which may be escaped as they are in a text within a text; without an end, all the rest."""
+    opening = _QUOTE.match(text, position)
+    if opening is None:
+        return None
+    depth, quote = len(opening[1]), opening[2]
+    end = opening.end()
+    while (end := text.find(quote, end)) >= 0:
+        escapes = end
+        while escapes > opening.end() and text[escapes - 1] == "\\":
+            escapes -= 1
+        # In a text that was escaped once, `\"` ends what `\"` began, and `\\\"` does not.
+        if end - escapes <= depth or (depth == 0 and (end - escapes) % 2 == 0):
+            return opening.end(), max(opening.end(), end - min(depth, end - escapes))
+        end += 1
+    return opening.end(), len(text)
+
+
+def _list_value(text: str, position: int) -> Span | None:
+    """A list, with its brackets; without an end, all the rest."""
+    if not text.startswith("[", position):
+        return None
+    return position, (text.find("]", position) + 1) or len(text)
