@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +14,9 @@ import httpx
 
 SEARCH = "/products/search"
 PRODUCT = "/products/{product_id}"
+PER_SECOND = 3.0
+"""Requests of the load that goes on while the demo serves."""
+
 LOGGED_KIND = "search without hits"
 """The kind of request whose log lines are in the report: it logs more than its access line."""
 
@@ -99,6 +105,7 @@ def requests() -> Iterator[Request]:
         status=500,
         shown=True,
     )
+    yield Request(kind="partial answer", target="/products/brands", route="/products/brands", shown=True)
     yield Request(kind="slow report", target="/products/report", route="/products/report", shown=True)
 
 
@@ -134,6 +141,17 @@ def _writes() -> Iterator[Request]:
     yield Request(
         kind="delete of a missing product", method="DELETE", target="/products/NEW-1", route=PRODUCT, status=404
     )
+
+
+def go_on(base_url: str, ended: threading.Event) -> None:
+    """Send reading requests of the load in a random order, some a second, until `ended` is set."""
+    chance = random.Random(0)  # noqa: S311  any order will do
+    reading = [request for request in requests() if request.method == "GET"]
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=base_url, limits=limits, timeout=60.0, trust_env=False) as client:
+        while not ended.wait(chance.expovariate(PER_SECOND)):
+            with contextlib.suppress(httpx.TransportError):  # the demo itself sees when its service has gone
+                client.get(chance.choice(reading).target)
 
 
 def send(base_url: str) -> list[Outcome]:

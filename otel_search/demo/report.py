@@ -246,14 +246,25 @@ def complaints(console: Console, lines: Iterable[LogLine]) -> None:
             _line(console, Text(" ".join(words.split()), "red"))
 
 
-def to_try(console: Console, base_url: str, output: Path) -> None:
+def to_try(console: Console, base_url: str, output: Path, viewer_url: str | None) -> None:
     """What can be looked at while the demo goes on."""
+    if viewer_url is not None:
+        title(console, "Look at it")
+        for path, what in (
+            ("/", "requests, errors and durations, live"),
+            ("/traces?outcome=partial", "searches that lost a shard: which, and why?"),
+            ("/traces?sort=slowest", "the slowest requests"),
+            ("/searches?sort=empty", "what is searched for and not found"),
+            ("/logs?level=warning", "warnings and errors, as they come"),
+        ):
+            console.print(Text.assemble(f"  {viewer_url}{path}", (f"  {what}", "dim")), soft_wrap=True)
     title(console, "Try it")
     for path, what in (
         ("/docs", "the service's routes"),
         ("/products/search?q=running+shoes&in_stock=true", "a search; its response has X-Trace-ID"),
         ("/products/search?q=hedphones", "a search without hits"),
         ("/products/report", "a slow one"),
+        ("/products/brands", "a partial answer"),
         ("/products/search?q=black&page=500&size=50", "an error"),
     ):
         console.print(Text.assemble(f"  {base_url}{path}", (f"  {what}", "dim")), soft_wrap=True)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +22,21 @@ from elasticsearch.dsl import async_connections
 from rich.console import Console
 
 from otel_search.demo import catalogue, checks, engine, load, report
-from otel_search.demo.service.config import PRODUCTS_INDEX
+from otel_search.demo.service.config import ARCHIVE_INDEX, PRODUCTS_INDEX
 from otel_search.demo.service.products import Product
 from otel_search.processes import HOST, Process, Processes, free_port
+from otel_search.viewer import Viewer
 from otel_search.viewer.receiver import DEFAULT_PORT, Receiver
 from otel_search.viewer.recording import Recording
 
 SERVICE_NAME = "product-search"
 DEFAULT_SERVICE_PORT = 8000
 READY_TIMEOUT = 30.0
+DEFAULT_VIEWER_PORT = 4319
 TELEMETRY_TIMEOUT = 15.0
+
+_MOST_RECORDED = 20_000
+_ARCHIVED = 50
 
 # Where the telemetry goes is the demo's business; all else that the user has set stays.
 _EXPORTER_VARIABLES = tuple(
@@ -44,30 +50,33 @@ class DemoError(RuntimeError):
     """The demo cannot go on; the message says why."""
 
 
-def run(*, once: bool, port: int | None) -> int:
+def run(*, once: bool, port: int | None, viewer: bool = True) -> int:
     """Run the demo.
 
     Args:
         once: End after the report, instead of serving until a signal comes.
         port: The service's port; 0 for any free one, `None` for 8000 if that is free.
+        viewer: Show on the viewer's page what arrives, for as long as the demo serves.
 
     Returns:
         The status for the shell: 0 if everything was seen, 1 if not, 128 and the signal's number
         if one came before that was known.
     """
     console = _console()
-    recording = Recording()
+    recording = Recording(limit=_MOST_RECORDED)
     status: int | None = None
     with (
         tempfile.TemporaryDirectory(prefix="otel-search-demo-") as directory,
-        _receiver(recording) as receiver,
+        _receiver(recording, viewer=viewer and not once) as receiver,
         Processes(Path(directory)) as processes,
     ):
         try:
+            if isinstance(receiver, Viewer):
+                console.print(f"Viewer    {receiver.url}  what arrives, as it arrives")
             service, base_url = _start(console, processes, receiver, port)
             status = _load_and_show(console, service, base_url, recording)
             if not once:
-                _serve(console, service, base_url)
+                _serve(console, service, base_url, receiver)
         except KeyboardInterrupt:
             console.print("\nEnding the service and the engine.")
             if status is None:
@@ -78,7 +87,9 @@ def run(*, once: bool, port: int | None) -> int:
     return status
 
 
-def _start(console: Console, processes: Processes, receiver: Receiver, port: int | None) -> tuple[Process, str]:
+def _start(
+    console: Console, processes: Processes, receiver: Receiver | Viewer, port: int | None
+) -> tuple[Process, str]:
     if port and free_port(port) != port:
         raise DemoError(f"port {port} of {HOST} is taken")
     began = time.monotonic()
@@ -110,11 +121,11 @@ def _start(console: Console, processes: Processes, receiver: Receiver, port: int
     return service, base_url
 
 
-def _receiver(recording: Recording) -> Receiver:
-    try:
-        return Receiver(recording.add, port=DEFAULT_PORT)
-    except OSError:
-        return Receiver(recording.add)
+def _receiver(recording: Recording, *, viewer: bool) -> Receiver | Viewer:
+    otlp_port = free_port(DEFAULT_PORT)
+    if not viewer:
+        return Receiver(recording.add, port=otlp_port)
+    return Viewer(port=free_port(DEFAULT_VIEWER_PORT), otlp_port=otlp_port, on_export=recording.add)
 
 
 async def fill(engine_url: str) -> int:
@@ -127,10 +138,15 @@ async def fill(engine_url: str) -> int:
         )
         count, _ = await helpers.async_bulk(client, actions, refresh=True)
         async_connections.remove_connection("default")
+        archived = [
+            {"_index": ARCHIVE_INDEX, "_source": {"name": product["name"], "brand": product["brand"]}}
+            for product in catalogue.products(_ARCHIVED)
+        ]
+        await helpers.async_bulk(client, archived, refresh=True)
     return count
 
 
-def _environment(engine_url: str, receiver: Receiver) -> dict[str, str]:
+def _environment(engine_url: str, receiver: Receiver | Viewer) -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in _EXPORTER_VARIABLES}
     environ |= {
         "ELASTICSEARCH_URL": engine_url,
@@ -143,7 +159,7 @@ def _environment(engine_url: str, receiver: Receiver) -> dict[str, str]:
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost"))),
     }
-    if receiver.port != DEFAULT_PORT:
+    if receiver.endpoint != f"http://{HOST}:{DEFAULT_PORT}":
         environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
     return environ
 
@@ -214,9 +230,17 @@ def log_lines(output: Path) -> list[Mapping[str, Any]]:
     return lines
 
 
-def _serve(console: Console, service: Process, base_url: str) -> None:
-    report.to_try(console, base_url, service.output)
-    status = service.popen.wait()
+def _serve(console: Console, service: Process, base_url: str, receiver: Receiver | Viewer) -> None:
+    report.to_try(console, base_url, service.output, receiver.url if isinstance(receiver, Viewer) else None)
+    ended = threading.Event()
+    # The page shows a service at work: some requests go on.
+    going_on = threading.Thread(target=load.go_on, args=(base_url, ended), name="load", daemon=True)
+    going_on.start()
+    try:
+        status = service.popen.wait()
+    finally:
+        ended.set()
+        going_on.join()
     raise DemoError(f"the service ended by itself with status {status}; its last words:\n{service.last_lines()}")
 
 

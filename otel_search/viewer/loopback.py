@@ -73,6 +73,11 @@ class LoopbackServer:
         """Where it serves."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end: answers that go on and on have to end, too."""
+        return self._server.should_exit
+
     def start(self) -> Self:
         """Start to serve; returns when requests are answered."""
         self._thread.start()

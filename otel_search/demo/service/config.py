@@ -8,6 +8,8 @@ from typing import Any
 
 ELASTICSEARCH_URL = os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200")
 PRODUCTS_INDEX = os.environ.get("PRODUCTS_INDEX", "products")
+ARCHIVE_INDEX = f"{PRODUCTS_INDEX}-archive"
+"""What is no longer sold. Nobody has written a mapping for it, and that shows."""
 
 
 def client_options() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elasticsearch import dsl
 from elasticsearch.dsl import query
 
-from otel_search.demo.service.config import PRODUCTS_INDEX
+from otel_search.demo.service.config import ARCHIVE_INDEX, PRODUCTS_INDEX
 from otel_search.demo.service.models import Sort
 
 if TYPE_CHECKING:
@@ -112,6 +112,13 @@ def brands_by_month(since: dt.date) -> dsl.AsyncSearch[Product]:
     months.metric("price", dsl.A("percentiles", field="price", percents=[5, 25, 50, 75, 95]))
     months.metric("best", dsl.A("top_hits", size=3, sort=[{"rating": "desc"}]))
     return report
+
+
+def brands_ever() -> dsl.AsyncSearch[Any]:
+    """How many products each brand has or had, the archive included."""
+    everything = dsl.AsyncSearch(index=[PRODUCTS_INDEX, ARCHIVE_INDEX]).params(ignore_unavailable=True).extra(size=0)
+    everything.aggs.bucket("brand", dsl.A("terms", field="brand", size=100))
+    return everything
 
 
 def facets(response: Any) -> dict[str, list[tuple[str, int]]]:

@@ -61,6 +61,13 @@ async def suggest(
     return [hit.name for hit in response]
 
 
+@router.get("/brands")
+async def brands() -> list[Facet]:
+    """Every brand with the number of its products, those of the archive included."""
+    response = await products.brands_ever().execute()
+    return [Facet(value=bucket.key, count=bucket.doc_count) for bucket in response.aggregations.brand.buckets]
+
+
 @router.get("/report")
 async def report(since: dt.date = dt.date(2024, 1, 1)) -> list[BrandReport]:
     """What each brand offers, month by month: slow, because it looks at everything."""

@@ -15,8 +15,6 @@ MINUTE = 60 * SECOND
 STEPS = (5, 60)
 """Seconds of the slots that requests are counted in: for the last minutes, and for the last hours."""
 
-_MATCHES = ("hits", "empty", "partial", "timeout", "error")
-
 
 class Counts:
     """Adds up requests, calls and edges."""
@@ -33,7 +31,7 @@ class Counts:
         for step in STEPS:
             self._requests[step, (start + duration) // SECOND // step * step, service, route, error, bucket] += 1
 
-    def call(self, start: int, duration: int, shape: int, took: float | None, outcome: str) -> None:
+    def call(self, start: int, duration: int, shape: int, took: float | None, outcome: str, *, is_search: bool) -> None:
         """Count an Elasticsearch call."""
         minute = start // MINUTE
         row = self._shapes.setdefault((minute, shape), [0, 0.0, 0, 0, 0, 0, 0])
@@ -41,7 +39,7 @@ class Counts:
         if took is not None:
             row[1] += took
             row[2] += 1
-        row[3] += outcome in _MATCHES
+        row[3] += is_search
         row[4] += outcome == "empty"
         row[5] += outcome in ("partial", "timeout")
         row[6] += outcome == "error"

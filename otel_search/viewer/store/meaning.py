@@ -20,6 +20,8 @@ ENTRIES = ("SERVER", "CONSUMER")
 EXITS = ("CLIENT", "PRODUCER")
 ENGINES = ("elasticsearch", "opensearch")
 
+_SEARCHES = ("search", "msearch", "async_search.submit", "count", "esql.query", "sql.query", "scroll")
+
 FINDINGS = ("", "retried", "empty", "partial", "timeout", "error")
 """What came of an Elasticsearch call, from good to bad."""
 
@@ -62,6 +64,12 @@ def system_of(attributes: Mapping[str, Any]) -> str:
 def is_call(span: Span) -> bool:
     """Whether a span is a call of Elasticsearch or OpenSearch."""
     return system_of(span.attributes) in ENGINES
+
+
+def is_search(span: Span) -> bool:
+    """Whether a call of Elasticsearch searches, and does not write or ask for one document."""
+    attributes = span.attributes
+    return semconv.QUERY_TYPE in attributes or first(attributes, semconv.DB_OPERATION, "db.operation") in _SEARCHES
 
 
 def query_of(attributes: Mapping[str, Any]) -> str:

@@ -174,7 +174,7 @@ class Rows:
                 "INSERT INTO calls (span, trace, shape, start, duration, took, hits, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (identifier, trace, shape, start, duration, took, None if hits is None else int(hits), outcome),
             )
-            counts.call(start, duration, shape, took, outcome)
+            counts.call(start, duration, shape, took, outcome, is_search=meaning.is_search(span))
         if span.kind in meaning.ENTRIES:
             counts.request(start, duration, service, name, error=meaning.is_error(span))
         elif span.kind in meaning.EXITS and (peer := meaning.peer_of(span)) is not None:

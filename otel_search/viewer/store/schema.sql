@@ -91,7 +91,7 @@ CREATE TABLE shape_minutes (
     count INTEGER NOT NULL,
     took REAL NOT NULL,
     tooks INTEGER NOT NULL,              -- how many calls had a took
-    searches INTEGER NOT NULL,           -- how many calls had an outcome of a search
+    searches INTEGER NOT NULL,           -- how many calls were searches
     empty INTEGER NOT NULL,
     partial INTEGER NOT NULL,
     errors INTEGER NOT NULL,
