@@ -45,6 +45,7 @@ from otel_search.alerts.measures import (
     health_of,
     name_of,
 )
+from otel_search.alerts.promql import duration
 from otel_search.alerts.rules import Rule, Severity
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -172,7 +173,7 @@ def _slo(objective: float) -> tuple[Rule, ...]:
                 f"of the objective goes {f'{rate:g} times' if rate > 1 else 'at least'} as fast as it may"
             ),
             inhibits=tuple(f"ErrorBudgetBurn{slower[0]}" for slower in BURN_RATES if slower[1] < rate),
-            what=f"failed requests over {long / HOUR:g} hours, and still over {short / MINUTE:g} minutes: {rate:g} times the error budget",
+            what=f"failed requests over {duration(long)}, and still over {duration(short)}: {rate:g} times the error budget",
         )
         for speed, rate, long, short, severity in BURN_RATES
     )

@@ -70,10 +70,14 @@ class Engine:
     Args:
         rules: Asked at each look: an application may add some.
         alerts: The states of their alerts.
+        changed: Told each alert that has begun to fire or has ended; by default there is a log line.
     """
 
-    def __init__(self, rules: Callable[[], Iterable[Rule]], alerts: Alerts) -> None:
+    def __init__(
+        self, rules: Callable[[], Iterable[Rule]], alerts: Alerts, changed: Callable[[Alert], None] | None = None
+    ) -> None:
         self.alerts = alerts
+        self._changed = changed or _say
         self._rules = rules
         self._known: tuple[Rule, ...] = ()
         self._evaluator = Evaluator(())
@@ -118,7 +122,7 @@ class Engine:
             self._failing.discard(rule.name)
             changed += self.alerts.update(rule, values, now)
         for alert in changed:
-            _say(alert)
+            self._changed(alert)
         notifications = self.alerts.due({rule.name: rule for rule in self._known}, changed, now)
         return Outcome(changed, notifications)
 

@@ -116,7 +116,9 @@ def _increase(series: Series, seconds: float, by: tuple[str, ...]) -> str:
     """
     window = duration(seconds)
     each = [
-        f"({selector} unless {selector} offset {window}) and on (job, instance) ({_SINCE_BEFORE} offset {window})\n"
+        f"{selector}\n"
+        f"  unless {selector} offset {window}\n"
+        f"  and on (job, instance) {_SINCE_BEFORE} offset {window}\n"
         f"or increase({selector}[{window}])"
         for selector in (_selector(series.name, where) for where in series.any_of)
     ]
