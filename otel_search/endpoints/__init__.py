@@ -79,7 +79,9 @@ class Endpoints:
         try:
             self.health.loop.on_lag = semconv.EVENT_LOOP_LAG.on(_meter()).record
             self.health.loop.watch(asyncio.get_running_loop())
-            if self._metrics_path is not None or _ADMIN in _paths(self._settings) or self._alerts is not None:
+            has_port = "prometheus" in self._settings.metrics_exporters
+            wanted = self._metrics_path is not None or _ADMIN in _paths(self._settings)
+            if wanted or has_port or self._alerts is not None:
                 self.metrics.begin()
             if self._alerts is not None:
                 self._alerts.begin()
@@ -90,6 +92,10 @@ class Endpoints:
             port, every = self._settings.management_port, _paths(self._settings)
             if port is not None and every:
                 management.listen(self._settings.management_host, port, self.answer_in_thread, every)
+            if has_port:
+                host, port = self._settings.prometheus_host, self._settings.prometheus_port
+                anywhere = frozenset({"", "/metrics"})
+                management.listen(host, port, self._scraped_in_thread, anywhere, "OTEL_EXPORTER_PROMETHEUS_PORT")
         except Exception as error:
             _logger.warning("metrics and health cannot be told in full: %s: %s", type(error).__name__, error)
 
@@ -124,13 +130,22 @@ class Endpoints:
         except Exception as error:
             return _failed(request, error)
 
+    def _scraped_in_thread(self, request: Request) -> Response:
+        try:
+            return self._scraped(request)
+        except Exception as error:
+            return _failed(request, error)
+
+    def _scraped(self, request: Request) -> Response:
+        headers = request.headers
+        body, kind, more = self.metrics.text(headers.get("accept", ""), headers.get("accept-encoding", ""))
+        return Response(200, body, kind, more)
+
     def _answer(self, request: Request) -> Response:
         if request.method not in _METHODS:
             return text(405, "method not allowed", allow="GET, HEAD")
         if request.path == self._metrics_path:
-            headers = request.headers
-            body, kind, more = self.metrics.text(headers.get("accept", ""), headers.get("accept-encoding", ""))
-            return Response(200, body, kind, more)
+            return self._scraped(request)
         if request.path == _ADMIN:
             if not request.is_authorized(self._settings.admin_token):
                 return text(401, "a bearer token is needed", **{"www-authenticate": "Bearer"})

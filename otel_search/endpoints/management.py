@@ -92,7 +92,13 @@ class _Handler(BaseHTTPRequestHandler):
         """No lines for probes and scrapes."""
 
 
-def listen(host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str]) -> int | None:
+def listen(
+    host: str,
+    port: int,
+    answer: Callable[[Request], Response],
+    paths: frozenset[str],
+    variable: str = "OTEL_SEARCH_MANAGEMENT_PORT",
+) -> int | None:
     """Answer on a port of our own, in threads that hold no process at its end.
 
     Args:
@@ -100,6 +106,7 @@ def listen(host: str, port: int, answer: Callable[[Request], Response], paths: f
         port: The port; 0 for any.
         answer: Answers a request for one of `paths`.
         paths: What is there.
+        variable: Where the port was chosen.
 
     Returns:
         The port, or `None` if it cannot be listened on, which is said.
@@ -108,7 +115,8 @@ def listen(host: str, port: int, answer: Callable[[Request], Response], paths: f
         server = _Server(host, port, answer, paths)
     except OSError as error:
         _logger.error(
-            "OTEL_SEARCH_MANAGEMENT_PORT=%s cannot be listened on at %s (%s): there are no health checks and no metrics",
+            "%s=%s cannot be listened on at %s (%s): nobody can ask there",
+            variable,
             port,
             host,
             error.strerror or error,
@@ -116,5 +124,6 @@ def listen(host: str, port: int, answer: Callable[[Request], Response], paths: f
         return None
     threading.Thread(target=server.serve_forever, name="otel-search management", daemon=True).start()
     chosen = int(server.server_address[1])
-    _logger.info("health checks and metrics are at http://%s:%d", f"[{host}]" if ":" in host else host, chosen)
+    there = ", ".join(sorted(path or "/" for path in paths))
+    _logger.info("http://%s:%d serves %s", f"[{host}]" if ":" in host else host, chosen, there)
     return chosen

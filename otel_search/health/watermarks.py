@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -19,10 +19,7 @@ from otel_search.health.check import HealthResult, Status
 Ask = Callable[[str, str, float], tuple[int, bytes]]
 
 _PREFIX = "cluster.routing.allocation.disk."
-_SETTINGS = (
-    "/_cluster/settings?include_defaults=true&flat_settings=true"
-    "&filter_path=*.cluster.routing.allocation.disk.*,*.cluster.routing.allocation.disk.watermark.*"
-)
+_SETTINGS = "/_cluster/settings?include_defaults=true&filter_path=*.cluster.routing.allocation.disk"
 _ALLOCATION = "/_cat/allocation?format=json&bytes=b&h=node,disk.avail,disk.total"
 _EVERY = 30.0
 _AGAIN = 600.0
@@ -92,10 +89,18 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Transient settings win over persistent ones, and these over defaults."""
     found: dict[str, Any] = {}
     for group in ("defaults", "persistent", "transient"):
-        for name, value in settings.get(group, {}).items():
+        for name, value in _leaves(settings.get(group, {}), ""):
             if name.startswith(_PREFIX) and value is not None:
                 found[name.removeprefix(_PREFIX)] = value
     return found
+
+
+def _leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
 
 
 def _stage(marks: Mapping[str, Any], available: str, total: str) -> str | None:

@@ -10,12 +10,13 @@ them ourselves.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +107,13 @@ class Settings:
         one_of("auto", "json", "console"),
         "auto",
         "Log lines on stdout: JSON, or for people. `auto` is `console` on a terminal, else `json`.",
+    )
+    log_lines: Literal["auto", "ours", "theirs"] = _setting(
+        "OTEL_SEARCH_LOG_LINES",
+        one_of("auto", "ours", "theirs"),
+        "auto",
+        """Which lines that an application writes to the console itself take otel-search's form: those without a form of
+        their own (`auto`), all, or none. Each event is one line and one record either way.""",
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _setting(
         "OTEL_SEARCH_LOG_LEVEL",
@@ -499,6 +507,17 @@ class Settings:
         5.0,
         "The longest that the end of the process waits for all telemetry to leave, in seconds.",
     )
+    metrics_exporters: tuple[str, ...] = _setting(
+        "OTEL_METRICS_EXPORTER",
+        WORDS,
+        ("otlp",),
+        """Where metrics go, as upstream says; `prometheus` is a port of its own for `/metrics`, which all workers of a
+        server that serves FastAPI share.""",
+    )
+    prometheus_host: str = _setting(
+        "OTEL_EXPORTER_PROMETHEUS_HOST", TEXT, "localhost", "The address that this port listens on."
+    )
+    prometheus_port: int = _setting("OTEL_EXPORTER_PROMETHEUS_PORT", whole(0, 65535), 9464, "This port.")
     sdk_disabled: bool = _setting(
         "OTEL_SDK_DISABLED",
         BOOLEAN,
@@ -510,6 +529,13 @@ class Settings:
         TEXT,
         "",
         "Declarative configuration of the SDK. If set, providers and exporters are its business, not ours.",
+    )
+    log_correlation: bool = _setting(
+        "OTEL_PYTHON_LOG_CORRELATION",
+        BOOLEAN,
+        False,
+        """Upstream's variable: formatters also find the ids as `otelTraceID`, `otelSpanID`, `otelTraceSampled` and
+        `otelServiceName`.""",
     )
     excluded_urls: tuple[re.Pattern[str], ...] = _setting(
         "OTEL_PYTHON_EXCLUDED_URLS",
@@ -611,6 +637,21 @@ def set_defaults() -> None:
 def environment() -> MutableMapping[str, str]:
     """The environment itself, for the one who corrects what the SDK cannot read."""
     return os.environ
+
+
+@contextlib.contextmanager
+def without_exporter(variable: str, name: str) -> Iterator[None]:
+    """The environment without one of the exporters that a variable names, for as long as the SDK looks at it."""
+    given = os.environ.get(variable, "")
+    others = [word for word in words(given) if word != name]
+    if name not in words(given):
+        yield
+        return
+    os.environ[variable] = ",".join(others) or "none"
+    try:
+        yield
+    finally:
+        os.environ[variable] = given
 
 
 def shown(*variables: str) -> str:

@@ -14,6 +14,7 @@ from otel_search.delivery.secrets import Gate
 from otel_search.redaction import counts, redactor_of
 from otel_search.settings import Settings
 from otel_search.telemetry import identity
+from otel_search.telemetry.descendants import is_started_by_a_service
 from otel_search.telemetry.propagation import give_a_context_always
 from otel_search.telemetry.single_export import ExportsToTheSame, keep_single_export
 
@@ -40,7 +41,13 @@ def set_up(
     said = _configure_by_file(effective.config_file) if effective.config_file else []
     # Before the SDK, so that what it has to say of its variables is a line like any other.
     instance = {} if is_theirs or effective.config_file else identity.instance_id()
-    logs.install(effective, str(identity.resource(instance).attributes.get("service.name", "unknown_service")))
+    logs.install(
+        effective,
+        str(identity.resource(instance).attributes.get("service.name", "unknown_service")),
+        stands_aside=is_started_by_a_service(settings.environment()),
+        at_once=not by_application,
+    )
+    ours.before_flush = logs.drain
     gate = None if effective.redact == "off" else Gate(redactor_of(effective))
     for line in faults:
         _logger.warning(line)
@@ -75,19 +82,22 @@ def _configure(
     # A credential provider of the user's own brings its own session.
     exporter_arguments = {} if settings.is_any_set("CREDENTIAL_PROVIDER") else delivery.exporter_arguments()
     try:
-        _OTelSDKConfigurator()._configure(
-            resource_attributes={
-                "telemetry.distro.name": "otel-search",
-                "telemetry.distro.version": otel_search.__version__,
-                **instance,
-            },
-            exporter_args_map=exporter_arguments,
-            export_span_processor=lambda exporter, *_, **__: delivery.span_batches(
-                gate.exported(exporter) if gate else exporter
-            ),
-            export_log_record_processor=delivery.log_batches,
-            **configurator_arguments,
-        )
+        # Its port is opened by the server, once for all of its workers: here all but one would fail, and with them
+        # all that is set up.
+        with settings.without_exporter("OTEL_METRICS_EXPORTER", "prometheus"):
+            _OTelSDKConfigurator()._configure(
+                resource_attributes={
+                    "telemetry.distro.name": "otel-search",
+                    "telemetry.distro.version": otel_search.__version__,
+                    **instance,
+                },
+                exporter_args_map=exporter_arguments,
+                export_span_processor=lambda exporter, *_, **__: delivery.span_batches(
+                    gate.exported(exporter) if gate else exporter, hide=gate.span if gate else _hide_nothing
+                ),
+                export_log_record_processor=delivery.log_batches,
+                **configurator_arguments,
+            )
     except Exception as error:
         chosen = settings.shown("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
         _logger.error("telemetry could not be set up as asked (%s), the application runs without it: %s", chosen, error)
@@ -126,6 +136,10 @@ def _keep_secrets(gate: Gate | None) -> None:
         return [metrics.Observation(number, {semconv.REDACTED_KIND: kind}) for kind, number in counts().items()]
 
     semconv.TELEMETRY_REDACTED.observed_on(metrics.get_meter(semconv.SCOPE), observed)
+
+
+def _hide_nothing(_: Any) -> None:
+    """What is done to a span where nothing is to be hidden."""
 
 
 class _Held(logging.Handler):

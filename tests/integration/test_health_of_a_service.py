@@ -8,10 +8,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
+from otel_search.health import HealthResult
+from otel_search.health.elasticsearch import clusters
+from tests.backends.opensearch import OpenSearch
 from tests.changing_engine import ChangingEngine
 from tests.service import Service, eventually, free_port, serve
 
@@ -75,6 +79,9 @@ def test_readiness_follows_elasticsearch(service: Service, engine: ChangingEngin
     eventually(lambda: "On one node this is what a healthy cluster looks like" in component(service)["message"])
     becomes(service, 200)
     engine.colour()
+    engine.delay = 0.15  # slow, but in its time
+    for _ in range(10):
+        becomes(service, 200)
     engine.delay = 30
     becomes(service, 503, "elasticsearch: timeout")
     engine.delay = 0
@@ -233,6 +240,60 @@ def test_a_management_port_answers_while_the_loop_is_stalled(engine: ChangingEng
             assert httpx.get(f"{url}/metrics").status_code == 200
             blocker.join()
             eventually(lambda: httpx.get(f"{url}/health/live").status_code == 200)
+
+
+def test_readiness_waits_for_the_start_and_liveness_does_not(engine: ChangingEngine, tmp_path: Path) -> None:
+    port, started = free_port(), tmp_path / "started"
+    env = {**QUICK, "ENGINE": engine.url, "OTEL_SEARCH_MANAGEMENT_PORT": str(port), "STARTED": str(started)}
+    url, seen = f"http://127.0.0.1:{port}", []
+
+    def let_it_start() -> None:
+        def answer(path: str) -> httpx.Response | None:
+            try:
+                return httpx.get(f"{url}{path}")
+            except httpx.TransportError:
+                return None
+
+        try:
+            ready = eventually(lambda: answer("/health/ready"))
+            seen.append((ready.status_code, ready.json()["reason"], ready.json()["ready"]))
+            seen.append((httpx.get(f"{url}/health/live").status_code, httpx.get(f"{url}/metrics").status_code))
+        finally:
+            started.touch()
+
+    looking = threading.Thread(target=let_it_start)
+    looking.start()
+    with serve("starting:app", env=env, ready="/docs"):
+        looking.join()
+        assert seen == [(503, "starting", False), (200, 200)]
+        eventually(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
+
+
+@pytest.mark.backends
+def test_disk_watermarks_of_a_real_engine(opensearch: OpenSearch) -> None:
+    prefix = "cluster.routing.allocation.disk"
+
+    def set_to(low: str | None) -> None:
+        # Only the low one: beyond the others the engine would act.
+        marks = None if low is None else {"low": low, "high": "99.98%", "flood_stage": "99.99%"}
+        settings = {f"{prefix}.watermark.{name}": marks and marks[name] for name in ("low", "high", "flood_stage")}
+        settings[f"{prefix}.threshold_enabled"] = None if low is None else True
+        body = {"transient": settings}
+        httpx.put(f"{opensearch.url}/_cluster/settings", json=body, timeout=30).raise_for_status()
+
+    def look() -> HealthResult:
+        (cluster,) = clusters(opensearch.url, (), 20.0, {}).values()
+        return cluster()
+
+    try:
+        set_to("0.01%")
+        found = look()
+        assert "disk watermark low passed on" in found.message
+        assert list(found.details["disk_watermarks"].values()) == ["low"]
+        set_to("99.97%")
+        assert "watermark" not in look().message
+    finally:
+        set_to(None)
 
 
 def test_a_management_port_that_is_taken_is_said_and_stops_nothing(engine: ChangingEngine) -> None:

@@ -23,7 +23,7 @@ from tests.backends.components import find
 from tests.backends.fixtures import require
 from tests.backends.prometheus import Prometheus
 from tests.changing_engine import ChangingEngine
-from tests.service import BIN, Service, eventually, serve
+from tests.service import BIN, Service, eventually, free_port, serve
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
 COUNT = "http_server_request_duration_seconds_count"
@@ -177,6 +177,44 @@ def test_without_an_exporter_there_are_metrics_to_scrape(env: dict[str, str]) ->
     with serve("healthy:app", env={**env, "OTEL_METRICS_EXPORTER": "none"}, ready="/items/healthy") as service:
         send(service, 3)
         assert counted(service) == 3
+
+
+@pytest.mark.parametrize("exporters", ["prometheus", "otlp,prometheus"])
+def test_the_prometheus_exporters_port_is_one_for_all_workers(
+    env: dict[str, str], tmp_path: Path, exporters: str
+) -> None:
+    port = free_port()
+    more = {"OTEL_METRICS_EXPORTER": exporters, "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
+    with serve("healthy:app", "--workers", "3", env={**env, **more}, ready="/items/healthy") as service:
+        eventually(lambda: len(list(tmp_path.glob("otel-search-*/*/*.sock"))) == 3)
+        send(service, 60)
+        for path in ("/metrics", "/"):
+            for _ in range(6):  # whichever worker answers
+                text = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).text
+                found = re.findall(rf'^{COUNT}\{{.*http_route="/search".*\}} (\S+)$', text, re.MULTILINE)
+                assert sum(map(float, found)) == 60
+        assert counted(service) == 60, "on the application's own port, too"
+        service.recording.wait_for(lambda seen: sum(span.name == "GET /search" for span in seen.spans) == 60)
+        if "otlp" in exporters:
+            service.recording.wait_for(lambda seen: seen.latest("http.server.request.duration"))
+        assert not [line for line in service.lines if "cannot be" in line or "could not" in line], service.output()
+
+
+@pytest.mark.parametrize("workers_", ["1", "3"])
+def test_exponential_histograms_add_up(env: dict[str, str], tmp_path: Path, workers_: str) -> None:
+    more = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"}
+    with serve("healthy:app", "--workers", workers_, env={**env, **more}, ready="/items/healthy") as service:
+        if workers_ != "1":
+            eventually(lambda: len(list(tmp_path.glob("otel-search-*/*/*.sock"))) == 3)
+        send(service, 60)
+        assert counted(service) == 60
+        text = service.get("/metrics").text
+        below = re.findall(
+            r'^http_server_request_duration_seconds_bucket\{.*http_route="/search".*le="10.0".* (\S+)$',
+            text,
+            re.MULTILINE,
+        )
+        assert sum(map(float, below)) == 60
 
 
 class ScrapingPrometheus(Prometheus):
