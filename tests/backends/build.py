@@ -1,8 +1,8 @@
 """Build the Collector, Jaeger, Prometheus, Alertmanager and OpenSearch from their pins into a cache outside the checkout.
 
-    python -m tests.backends.build [collector] [jaeger] [prometheus] [alertmanager] [opensearch]
+    python -m tests.backends.build [collector] [jaeger] [prometheus] [alertmanager] [opensearch] [kafka]
 
-Needs Go, and for OpenSearch a JDK and Maven: all sources come through the Go module proxy and Maven
+Needs Go, and for OpenSearch and Kafka a JDK and Maven: all sources come through the Go module proxy and Maven
 Central. A component that is built already costs nothing, so the command can stand in front of every test run.
 """
 

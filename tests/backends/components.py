@@ -154,9 +154,11 @@ def alertmanager() -> Component:
 
 def components() -> dict[str, Component]:
     """Return every component by name, in the order in which they are built."""
+    from tests.backends.kafka_build import kafka
     from tests.backends.opensearch_build import opensearch
 
-    found = (collector(MANIFEST.read_text(encoding="utf-8")), jaeger(), prometheus(), alertmanager(), opensearch())
+    manifest = MANIFEST.read_text(encoding="utf-8")
+    found = (collector(manifest), jaeger(), prometheus(), alertmanager(), opensearch(), kafka())
     return {component.name: component for component in found}
 
 
@@ -164,7 +166,7 @@ def find(program: str) -> Path | None:
     """Look a built program up in the cache.
 
     Args:
-        program: ``otelcol-search``, ``jaeger``, ``prometheus``, ``promtool``, ``alertmanager``, ``amtool`` or ``opensearch``.
+        program: ``otelcol-search``, ``jaeger``, ``prometheus``, ``promtool``, ``alertmanager``, ``amtool``, ``opensearch`` or ``kafka``.
 
     Returns:
         Its path, or None if it is not built with the pins of this checkout.

@@ -143,6 +143,14 @@ class Server(ABC):
     def ready_url(self) -> str:
         """Return the URL that answers 200 once the backend serves."""
 
+    def is_ready(self) -> bool:
+        """Whether it serves now.
+
+        Raises:
+            OSError: Nobody answers.
+        """
+        return get(self.ready_url(), timeout=1.0)[0] == 200
+
     def environment(self) -> dict[str, str]:
         """Return the variables that the configuration reads, for the present ports."""
         return {}
@@ -197,7 +205,7 @@ class Server(ABC):
             if self._process.poll() is not None:
                 return f"ended with status {self._process.returncode} instead of starting"
             try:
-                if get(self.ready_url(), timeout=1.0)[0] == 200:
+                if self.is_ready():
                     return None
             except OSError:
                 pass  # not listening yet
