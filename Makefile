@@ -25,7 +25,7 @@ endef
 TEST_TOOLS := aiosmtpd hypothesis pytest websockets
 
 $(VENV)/installed: pyproject.toml constraints/current.txt
-	$(call environment,$(VENV),constraints/current.txt,--editable '.[demo$(,)kpis]' $(TEST_TOOLS) axe-playwright-python grafana-foundation-sdk gunicorn loguru mypy playwright ruff opentelemetry-configuration opentelemetry-distro python-json-logger trustme)
+	$(call environment,$(VENV),constraints/current.txt,--editable '.[cli$(,)demo$(,)kpis]' $(TEST_TOOLS) axe-playwright-python grafana-foundation-sdk gunicorn loguru mypy playwright ruff opentelemetry-configuration opentelemetry-distro python-json-logger trustme)
 
 $(ELASTICSEARCH8)/installed: pyproject.toml constraints/elasticsearch8.txt
 	$(call environment,$(ELASTICSEARCH8),constraints/elasticsearch8.txt,--editable '.[demo$(,)elasticsearch-dsl]' $(TEST_TOOLS))

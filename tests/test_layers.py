@@ -44,8 +44,8 @@ FLOORS = {
     "middleware": 3,
     "endpoints": 3,
 }
-DOORS = {"distro", "fastapi", "cli", "demo", "stack", "testing", "viewer"}
-ONLOOKERS = {"demo", "testing"}
+DOORS = {"distro", "fastapi", "cli", "demo", "doctor", "stack", "testing", "viewer"}
+ONLOOKERS = {"demo", "doctor", "testing"}
 LAZY_VISITORS = {"__init__", "cli"}
 """Who may import a door, inside a function: the front door and the command line."""
 

@@ -20,6 +20,8 @@ CHILD = """
 import os, signal, subprocess, sys, time
 if "stubborn" in sys.argv:
     signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+if "counting" in sys.argv:
+    signal.signal(signal.SIGINT, lambda *_: print("interrupt", flush=True))
 if "parent" in sys.argv:
     print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
 print(os.getpid(), flush=True)
@@ -94,13 +96,25 @@ def test_signals_to_the_guard_reach_the_command(output: Path) -> None:
     assert guarded.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_an_interrupt_is_told_to_the_command_alone(output: Path) -> None:
+def test_an_interrupt_of_the_parent_alone_is_passed_on(output: Path) -> None:
     with output.open("wb") as file:
         guarded = Guarded(command(), stdout=file, stderr=subprocess.DEVNULL)
     pids(output)
-    guarded.send_signal(signal.SIGINT)  # from the keyboard it reaches the command by itself
     guarded.tell(signal.SIGINT)
     assert guarded.wait(PATIENCE) == -signal.SIGINT
+
+
+def test_an_interrupt_of_the_whole_group_is_not_doubled(output: Path) -> None:
+    with output.open("wb") as file:
+        guarded = Guarded(command("counting"), stdout=file, start_new_session=True)
+    pids(output)
+    for turn in (1, 2):
+        os.killpg(guarded.pid, signal.SIGINT)  # as Ctrl-C
+        guarded.tell(signal.SIGINT)
+        eventually(lambda turn=turn: output.read_text().count("interrupt") == turn)
+    guarded.tell(signal.SIGTERM)  # comes after what was told before
+    assert guarded.wait(PATIENCE) == -signal.SIGTERM
+    assert output.read_text().count("interrupt") == 2
 
 
 def test_a_stubborn_command_is_killed_with_its_children(tmp_path: Path) -> None:

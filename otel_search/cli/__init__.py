@@ -22,7 +22,6 @@ from otel_search import __version__
 
 COMMANDS = {
     "alerts": "the alert rules: list them, write them for Prometheus and Alertmanager, check a file, send a test mail",
-    "alerts": "the alert rules: list them, write them for Prometheus and Alertmanager, check a file, send a test mail",
     "demo": "a sample search service with its engine, real requests, and what came of them",
     "run": "a service under the launcher, with the viewer beside it, for development",
     "doctor": "why do I see nothing? look at the environment, the endpoints, and one request of a service",

@@ -52,7 +52,10 @@ class Guarded(subprocess.Popen[bytes]):
             os.close(reading)
 
     def tell(self, number: int) -> None:
-        """Send a signal to the command alone; SIGKILL goes to all that it has started, too."""
+        """Send a signal to the command alone; SIGKILL goes to all that it has started, too.
+
+        SIGINT is not sent if it has reached the process group of the command by itself, as from the keyboard.
+        """
         with contextlib.suppress(OSError):  # it has ended
             os.write(self._pipe, bytes([number]))
 

@@ -3,7 +3,8 @@
 Run as `python -I guard.py PIPE GRACE COMMAND…`. Nobody but the parent holds the other end of the pipe: its
 end is the parent's end, however that came about, and then the command is asked to end and, after `GRACE`
 seconds, is ended with all that it has started. Else the guard is as if it was not there: signals go through,
-and it ends as the command ends. A byte in the pipe is the number of a signal for the command.
+and it ends as the command ends. A byte in the pipe is the number of a signal for the command; of an
+interrupt the parent tells always, and the guard passes it on if the command has not got it as well.
 
 Linux alone has a signal for this (PR_SET_PDEATHSIG), which goes to the direct child and not to its workers.
 """
@@ -21,6 +22,9 @@ from types import FrameType
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+_SAME_INTERRUPT = 0.3
+"""Seconds between an interrupt of the whole group and the parent's word of it."""
+
 
 def guard(pipe: int, grace: float, command: Sequence[str]) -> int:
     """Run a command to its end.
@@ -33,10 +37,12 @@ def guard(pipe: int, grace: float, command: Sequence[str]) -> int:
     Returns:
         Its status as `subprocess` has it, or 127 if it cannot be started.
     """
-    # The command's children get their signals from itself, or from the keyboard, which reaches all of us. A
-    # handler and not SIG_IGN, which the command would inherit.
+    # From the keyboard, and from who signals a whole group, an interrupt reaches us and the command alike, which
+    # must not get it twice: for many servers the second one means "at once". A handler and not SIG_IGN, which
+    # the command would inherit.
+    reached = threading.Event()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGINT, lambda *_: reached.set())
     held: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
@@ -54,16 +60,18 @@ def guard(pipe: int, grace: float, command: Sequence[str]) -> int:
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201 - there is nobody else to say it
         return 127
-    for number in held:
-        child.send_signal(number)
-    threading.Thread(target=_watch, args=(pipe, grace, child), daemon=True).start()
+    for early in held:
+        child.send_signal(early)
+    threading.Thread(target=_watch, args=(pipe, grace, child, reached), daemon=True).start()
     return child.wait()
 
 
-def _watch(pipe: int, grace: float, child: subprocess.Popen[bytes]) -> None:
+def _watch(pipe: int, grace: float, child: subprocess.Popen[bytes], reached: threading.Event) -> None:
     while told := os.read(pipe, 1):
         if told[0] == signal.SIGKILL:
             _kill(child)
+        elif told[0] == signal.SIGINT and reached.wait(_SAME_INTERRUPT):
+            reached.clear()  # and has reached the command
         else:
             child.send_signal(told[0])
     child.send_signal(signal.SIGTERM)
