@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_search.alerts import AlertRule
     from otel_search.callers import identify, identify_by
     from otel_search.fastapi import instrument, uninstrument
     from otel_search.health import HealthCheck, HealthResult
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 # Loaded at first use: the launcher imports this package before the application's own imports,
 # and a name that is not used must not cost its libraries.
 _DOORS = {
+    "AlertRule": "otel_search.alerts",
     "HealthCheck": "otel_search.health",
     "HealthResult": "otel_search.health",
     "Kpi": "otel_search.kpis",
@@ -32,6 +34,7 @@ _DOORS = {
 }
 
 __all__ = [
+    "AlertRule",
     "HealthCheck",
     "HealthResult",
     "Kpi",
