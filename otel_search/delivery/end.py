@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from otel_search.delivery import batches as batching
@@ -35,6 +36,8 @@ class Delivery:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
+        self.before_flush: Callable[[], None] = lambda: None
+        """Hands over what the providers do not know of yet."""
         self._providers: dict[str, Provider] = {}
         self._ours: set[str] = set()
         self._flushers = Flushers()
@@ -108,6 +111,7 @@ class Delivery:
         return self._within_what_is_left(functions)
 
     def _within_what_is_left(self, functions: dict[str, Any]) -> bool:
+        self.before_flush()
         with self._lock:
             if self._left <= 0 or not functions:
                 return not functions

@@ -64,12 +64,14 @@ class Hooks:
     def choose_all(self) -> None:
         """Serve every application, made before or after this call."""
         self._every_app = True
+        logs.take_again()
         self._install()
 
     def choose(self, app: fastapi.FastAPI) -> None:
         """Serve one application."""
         self._excepted.discard(app)
         self._chosen.add(app)
+        logs.take_again()
         self._install()
         self._configure(app)
 
@@ -78,6 +80,8 @@ class Hooks:
         self._chosen.discard(app)
         self._excepted.add(app)
         self._restore(app)
+        if not self._every_app and not self._chosen:
+            logs.give_back()
 
     def _serves(self, app: fastapi.FastAPI) -> bool:
         return (self._every_app and app not in self._excepted) or app in self._chosen
@@ -106,6 +110,7 @@ class Hooks:
                     return
                 layer = hooks._layer(self)
                 hooks.endpoints(self).begin()
+                logs.begin_serving()
             if scope["type"] == "lifespan":
                 await _lifespan(layer.app, scope, receive, send, hooks.endpoints(self))
             else:
@@ -135,6 +140,7 @@ class Hooks:
         self._originals = {}
         self._every_app = False
         logs.replace(())
+        logs.give_back()
         propagation.show_rejected_headers()
         threads.uninstall()
         threadpool.uninstall()
@@ -227,6 +233,7 @@ async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, sen
     async def flushing_send(message: Message) -> None:
         ours = delivery.current()
         if message["type"] == "lifespan.startup.complete":
+            logs.begin_serving()
             endpoints.health.lifecycle.serving()
         elif message["type"].startswith("lifespan.shutdown."):
             await run_sync(endpoints.end)
@@ -234,6 +241,7 @@ async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, sen
             if message["type"] == "lifespan.startup.complete":
                 ours.resume()
             elif message["type"] != "lifespan.startup.failed":
+                logs.end_serving()
                 await run_sync(ours.drain)
         await send(message)
 

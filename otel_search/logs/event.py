@@ -6,7 +6,8 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
@@ -19,14 +20,18 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
 
 from otel_search import context, semconv
+from otel_search.logs.behind import Behind
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.values import MAX_TEXT, Values
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _LOGGER = "otel_search.logs"
+_logger = logging.getLogger(_LOGGER)
 _OWNED = frozenset(semconv.LOG_HEAD)
 _LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
+# What cannot change until its line is made.
+_LASTING = frozenset({str, int, float, bool, type(None)})
 # The log data model's short names, where Python's differ.
 _SEVERITY_TEXTS = {"warning": "WARN", "critical": "FATAL"}
 
@@ -44,9 +49,32 @@ class EventChain:
         self._values = values
         self._outputs = outputs
         outputs.announce = self._announce
+        outputs.before_flush = self.drain
         self._service_name = service_name
         self._provider: _logs.LoggerProvider | None = None
         self._loggers: dict[str, _logs.Logger] = {}
+        self._behind: Behind | None = None
+
+    def begin_serving(self) -> None:
+        """Let a thread make lines and records from now on: a server's event loop has better things to do."""
+        if self._behind is None:
+            self._behind = Behind(self._write)
+
+    def end_serving(self) -> None:
+        """Make each line and record at once again."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.end()
+
+    def drain(self) -> None:
+        """Make the lines and records of all events until now."""
+        behind = self._behind
+        if behind is not None:
+            behind.drain()
+
+    def after_fork(self) -> None:
+        """In a forked child: what waits is the parent's, and so is the thread."""
+        self._behind = None
 
     def emit(
         self,
@@ -61,7 +89,7 @@ class EventChain:
         to_otlp: bool = True,
         within: Context | None = None,
     ) -> None:
-        """Write one event.
+        """Write one event; in a server a moment later, unless it is an error.
 
         Args:
             created: When it happened, in seconds since the epoch.
@@ -74,15 +102,54 @@ class EventChain:
             to_otlp: Whether it becomes an OTLP record.
             within: The OpenTelemetry context it happened in, if not the current one.
         """
-        own = self._own_fields(fields, exc_info)
+        behind = self._behind
+        if behind is None:
+            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())
+            return
+        if exc_info is not None or level >= logging.ERROR:
+            # It may be the last that this process has to say.
+            behind.drain()
+            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())
+            return
+        safe: list[str] = []
+        for name, value in fields.items():
+            if type(value) not in _LASTING:
+                safe.append(name)
+        if safe:
+            fields = {**fields, **{name: self._values.field(str(name), fields[name]) for name in safe}}
+        behind.put(copy_context(), (created, level, event, logger, fields, None, to_stdout, to_otlp, within, safe))
+
+    def _write(self, *event: Any) -> None:
+        try:
+            self._make(*event)
+        except Exception as error:
+            self._outputs.count_lost("stdout", "write_failed", 1)
+            _logger.debug("a log event could not be written: %r", error)
+
+    def _make(
+        self,
+        created: float,
+        level: int,
+        event: str,
+        logger: str,
+        fields: Mapping[str, Any],
+        exc_info: ExcInfo | None,
+        to_stdout: bool,
+        to_otlp: bool,
+        within: Context | None,
+        safe: Collection[str],
+    ) -> None:
+        """Make line and record, in the context that the event was logged in."""
+        own = self._own_fields(fields, exc_info, safe)
         where = get_current() if within is None else within
         request_id = context.REQUEST_ID.get()
         caller = context.CALLER.get()
         if caller is not None and caller.attributes:
             own |= caller.attributes  # bounded, and free of secrets, whatever their names look like
         text = self._values.text(event)
-        if to_stdout:
-            self._outputs.write(level, self._head(created, level, text, logger, where, request_id) | own)
+        if to_stdout or self._outputs.has_file:
+            head = self._head(created, level, text, logger, where, request_id)
+            self._outputs.write(level, head | own, to_stdout=to_stdout)
         if to_otlp:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
@@ -112,7 +179,7 @@ class EventChain:
         else:
             logger.emit(record)
 
-    def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None) -> dict[str, Any]:
+    def _own_fields(self, fields: Mapping[str, Any], exc_info: ExcInfo | None, done: Collection[str]) -> dict[str, Any]:
         values = self._values
         safe, name_of = values.field, values.name
         own: dict[str, Any] = {}
@@ -122,7 +189,7 @@ class EventChain:
                 name = name_of(key)
                 if name in _OWNED:
                     name = f"extra.{name}"
-                own[name] = safe(name, value)
+                own[name] = value if key in done else safe(name, value)
         if exc_info is not None:
             kind, error, _ = exc_info
             own[semconv.EXCEPTION_TYPE] = exception_type(kind)

@@ -2,25 +2,29 @@
 
 A handler on the root logger would miss loggers that do not propagate (uvicorn's), and the next
 `dictConfig` would remove it. So we stand where every record passes: `Logger.callHandlers`. There
-we take the place of the handlers that write to the console, with their levels and filters; all
-other handlers, files, mail, Sentry, work as before.
+we take the place of the handlers that write to the console, with their levels and filters, unless
+the application has chosen the form of their lines; all other handlers, files, mail, Sentry, work as
+before, and what they format has the trace's ids.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar
 from typing import Any
 
-from opentelemetry import _logs
+from opentelemetry import _logs, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_search.context import EXCLUDED
+from otel_search import semconv
+from otel_search.context import EXCLUDED, REQUEST_ID
+from otel_search.logs import from_loguru
+from otel_search.logs.console import has_a_form_of_its_own, is_console
 from otel_search.logs.event import EventChain, as_exc_info
+from otel_search.logs.policy import Policy
 
 # What structlog gave us before it called the standard library: (event, fields, exc_info).
 FROM_STRUCTLOG: ContextVar[tuple[str, dict[str, Any], Any] | None] = ContextVar("otel_search_structlog", default=None)
@@ -41,10 +45,12 @@ class LoggingBridge:
 
     Args:
         chain: Where the events go.
+        policy: Whose lines are whose.
     """
 
-    def __init__(self, chain: EventChain) -> None:
+    def __init__(self, chain: EventChain, policy: Policy) -> None:
         self._chain = chain
+        self._policy = policy
         self._original: Any = None
         self._replaced: frozenset[str] = frozenset()
         self._notices: dict[str, tuple[float, int]] = {}
@@ -75,21 +81,81 @@ class LoggingBridge:
         self._replaced = frozenset(names)
 
     def _handle(self, logger: logging.Logger, record: logging.LogRecord) -> None:
-        on_console = reaches_root = accepted = False
+        if self._policy.stands_aside:
+            self._beside(logger, record)
+            return
+        keeps = self._policy.lines == "theirs"
+        takes_all = self._policy.lines == "ours"
+        on_console = reaches_root = accepted = kept = False
+        others: list[logging.Handler] = []
         current: logging.Logger | None = logger
         while current is not None:
             for handler in current.handlers:
                 if is_console(handler):
                     on_console = True
-                    accepted = accepted or (record.levelno >= handler.level and bool(handler.filter(record)))
+                    if keeps or (not takes_all and has_a_form_of_its_own(handler)):
+                        if record.levelno >= handler.level:
+                            accepted = kept = True
+                            others.append(handler)
+                    elif not accepted and record.levelno >= handler.level:
+                        # From Python 3.12 on a filter may put another record in its place.
+                        answer: Any = handler.filter(record)
+                        record = answer if isinstance(answer, logging.LogRecord) else record
+                        accepted = bool(answer)
                 elif record.levelno >= handler.level and not self._sends_twice(handler):
-                    handler.handle(record)
+                    others.append(handler)
             if current.parent is None:
                 reaches_root = True
             current = current.parent if current.propagate else None
+        given: Collection[str] = ()
+        if others:
+            if record.name in self._replaced and kept:
+                return
+            given = self._give_ids(record)
+            with from_loguru.forwarding(record, others) as forwarded:
+                for handler in others:
+                    handler.handle(record)
+            kept = kept or forwarded.on_console
+            on_console = on_console or forwarded.expected
+            accepted = accepted or forwarded.on_console
         # A logger cut off from the root, without a console handler, was silenced on purpose.
         if (accepted or (reaches_root and not on_console)) and record.name not in self._replaced:
-            self._emit(record)
+            self._emit(record, given, to_stdout=not kept)
+
+    def _beside(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Let the record do what it would do without us, and make an OTLP record of it."""
+        of_telemetry = record.name.partition(".")[0] in (_TELEMETRY, "otel_search")
+        has_handlers = logger.hasHandlers()
+        if of_telemetry and not has_handlers:
+            return
+        self._original(logger, record)
+        last_resort = logging.lastResort.level if logging.lastResort is not None else logging.CRITICAL + 1
+        if has_handlers or record.levelno >= last_resort:
+            self._emit(record, (), to_stdout=False)
+
+    def _give_ids(self, record: logging.LogRecord) -> Collection[str]:
+        """Let formatters find the ids of the trace; the names of those that the record had not."""
+        ids: dict[str, Any] = {}
+        request_id = REQUEST_ID.get()
+        if request_id is not None:
+            ids[semconv.LOG_REQUEST_ID] = request_id
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            ids[semconv.LOG_TRACE_ID] = trace.format_trace_id(span.trace_id)
+            ids[semconv.LOG_SPAN_ID] = trace.format_span_id(span.span_id)
+        if self._policy.correlation:  # upstream's names, which formats of upstream's users have
+            ids |= {
+                "otelTraceID": ids.get(semconv.LOG_TRACE_ID, "0"),
+                "otelSpanID": ids.get(semconv.LOG_SPAN_ID, "0"),
+                "otelTraceSampled": span.trace_flags.sampled,
+                "otelServiceName": self._policy.service_name,
+            }
+        # Not in the record's factory: there an `extra` of the same name would raise into the application.
+        attributes = record.__dict__
+        given = [name for name in ids if name not in attributes]
+        for name in given:
+            attributes[name] = ids[name]
+        return given
 
     def _sends_twice(self, handler: logging.Handler) -> bool:
         """Whether a handler is OpenTelemetry's own and would send each record a second time."""
@@ -98,7 +164,7 @@ class LoggingBridge:
         provider = getattr(handler, "_logger_provider", None)
         return provider is _logs.get_logger_provider() or self.exports_to_the_same(provider)
 
-    def _emit(self, record: logging.LogRecord) -> None:
+    def _emit(self, record: logging.LogRecord, given: Collection[str], *, to_stdout: bool) -> None:
         exc_info = as_exc_info(record.exc_info)
         if exc_info is not None and record.name in _SERVERS_ERROR_LOGS and getattr(exc_info[1], LOGGED, False):
             return
@@ -108,7 +174,7 @@ class LoggingBridge:
             event, fields, structlog_exc_info = pending
             exc_info = as_exc_info(structlog_exc_info) or exc_info
         else:
-            event, fields = _event_of(record)
+            event, fields = _event_of(record, given)
         if record.stack_info:
             fields = {**fields, "stack": record.stack_info}
         # What telemetry says of itself, and what its HTTP libraries say while it exports, would feed itself.
@@ -126,6 +192,7 @@ class LoggingBridge:
             logger=record.name,
             fields=fields,
             exc_info=exc_info,
+            to_stdout=to_stdout,
             to_otlp=not of_telemetry,
         )
 
@@ -148,26 +215,11 @@ def _is_suppressed() -> bool:
     return not is_instrumentation_enabled() and get_value(_SUPPRESS_INSTRUMENTATION_KEY) != EXCLUDED
 
 
-def is_console(handler: logging.Handler) -> bool:
-    """Whether a handler writes to the process's own stdout or stderr."""
-    if not isinstance(handler, logging.StreamHandler):
-        return False
-    return is_standard_stream(handler.stream)
-
-
-def is_standard_stream(stream: Any) -> bool:
-    """Whether a stream is the process's stdout or stderr, as they are now or were at its start, or the bytes below."""
-    return any(
-        stream is standard or stream is getattr(standard, "buffer", sys)
-        for standard in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    )
-
-
-def _event_of(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+def _event_of(record: logging.LogRecord, given: Collection[str]) -> tuple[str, dict[str, Any]]:
     fields = {
         name: value
         for name, value in vars(record).items()
-        if name not in _STANDARD and name not in _NOT_FIELDS and not name.startswith("_")
+        if name not in _STANDARD and name not in _NOT_FIELDS and name[:1] != "_" and name not in given
     }
     own = getattr(record, "otel_search_fields", None)
     if own:

@@ -14,10 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from structlog.exceptions import DropEvent
 
+from otel_search import semconv
+from otel_search.logs.console import has_a_form_of_its_own, is_console, is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
-from otel_search.logs.from_logging import FROM_STRUCTLOG, is_console, is_standard_stream
+from otel_search.logs.from_logging import FROM_STRUCTLOG
+from otel_search.logs.policy import Policy
 
 _PRINTERS = (structlog.PrintLogger, structlog.WriteLogger, structlog.BytesLogger)
 # The stdout of the moment when structlog was imported, which is what its loggers write to.
@@ -43,7 +47,7 @@ _LEVELS = {
     "fatal": logging.CRITICAL,
 }
 # What usual processors add and the chain adds itself.
-_METADATA = ("level", "timestamp", "logger", "log_level", "level_number")
+_METADATA = ("level", "timestamp", "log_level", "level_number")
 _USERS_OWN = frozenset({"level", "timestamp", "logger"})
 
 
@@ -52,10 +56,12 @@ class StructlogBridge:
 
     Args:
         chain: Where the events go.
+        policy: Whose lines are whose.
     """
 
-    def __init__(self, chain: EventChain) -> None:
+    def __init__(self, chain: EventChain, policy: Policy) -> None:
         self._chain = chain
+        self._policy = policy
         self._original: Callable[..., Any] | None = None
         self._factories: dict[Any, Callable[..., Any]] = {}
 
@@ -90,10 +96,13 @@ class StructlogBridge:
         self, bound: Any, wrapped: logging.Logger, method_name: str, event: str | None, event_kw: dict[str, Any]
     ) -> Any:
         try:
-            run = _Run(bound, method_name, event, event_kw)
+            run = _Run(bound, method_name, event, event_kw, as_it_is=self._policy.keeps_all)
         except DropEvent:
             return None
-        args, kwargs = ((run.event,), {}) if _only_on_console(wrapped) else run.rendered()
+        args: tuple[Any, ...] = (run.event,)
+        kwargs: dict[str, Any] = {}
+        if self._policy.keeps_all or not _only_on_console(wrapped):
+            args, kwargs = run.rendered(self._ids())
         token = FROM_STRUCTLOG.set((run.event, run.fields, run.exc_info))
         try:
             return getattr(wrapped, method_name)(*args, **kwargs)
@@ -104,10 +113,12 @@ class StructlogBridge:
         self, bound: Any, wrapped: Any, method_name: str, event: str | None, event_kw: dict[str, Any]
     ) -> Any:
         try:
-            run = _Run(bound, method_name, event, event_kw)
+            run = _Run(bound, method_name, event, event_kw, as_it_is=self._policy.keeps_all)
         except DropEvent:
             return None
-        on_console = is_standard_stream(wrapped._file) or wrapped._file is _STRUCTLOGS_STDOUT
+        on_console = not self._policy.keeps_all and (
+            wrapped._file is _STRUCTLOGS_STDOUT or is_standard_stream(wrapped._file)
+        )
         self._chain.emit(
             created=time.time(),
             level=_LEVELS.get(method_name, logging.INFO),
@@ -119,8 +130,18 @@ class StructlogBridge:
         )
         if on_console:
             return None
-        args, kwargs = run.rendered()
+        args, kwargs = run.rendered(self._ids())
         return getattr(wrapped, method_name)(*args, **kwargs)
+
+    def _ids(self) -> dict[str, str]:
+        """The ids of the trace, for lines that the application renders itself."""
+        span = trace.get_current_span().get_span_context()
+        if self._policy.stands_aside or not span.is_valid:
+            return {}
+        return {
+            semconv.LOG_TRACE_ID: trace.format_trace_id(span.trace_id),
+            semconv.LOG_SPAN_ID: trace.format_span_id(span.span_id),
+        }
 
 
 def _naming(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,48 +159,53 @@ def _naming(call: Callable[..., Any]) -> Callable[..., Any]:
 class _Run:
     """One run of a bound logger's processors, up to the renderer."""
 
-    def __init__(self, bound: Any, method_name: str, event: str | None, event_kw: dict[str, Any]) -> None:
-        context = bound._context
-        event_dict: Any = {**context, **event_kw}
-        if not _USERS_OWN.isdisjoint(event_dict):
+    def __init__(
+        self, bound: Any, method_name: str, event: str | None, event_kw: dict[str, Any], *, as_it_is: bool
+    ) -> None:
+        event_dict: Any = {**bound._context, **event_kw}
+        if not (_USERS_OWN.isdisjoint(event_dict) or as_it_is):
             # Set by the caller, not by a processor: a field of the event's own, not the line's.
             for name in _USERS_OWN & event_dict.keys():
                 event_dict[f"extra.{name}"] = event_dict.pop(name)
         if event is not None:
             event_dict["event"] = event
-        processors = bound._processors
         exc_info = event_dict.get("exc_info")
-        renderer: Any = None
-        for index, processor in enumerate(processors):
-            if index == len(processors) - 1 and _is_renderer(processor):
-                renderer = processor
+        logger, processors = bound._logger, bound._processors
+        renderer = processors[-1] if processors and _is_renderer(processors[-1]) else None
+        for processor in processors:
+            if processor is renderer:
                 break
             before = event_dict
-            event_dict = processor(bound._logger, method_name, event_dict)
-            if not isinstance(event_dict, dict):
+            event_dict = processor(logger, method_name, event_dict)
+            if type(event_dict) is not dict and not isinstance(event_dict, dict):
                 # A renderer of the user's own has rendered: keep its result, and what it was made of.
                 self._result = event_dict
                 event_dict = before
                 break
-            exc_info = event_dict.get("exc_info") or exc_info
+            if "exc_info" in event_dict:
+                exc_info = event_dict["exc_info"] or exc_info
         self._bound, self._method_name, self._renderer, self._event_dict = bound, method_name, renderer, event_dict
         self.exc_info = exc_info
-        self.fields = dict(event_dict)
+        self.fields = fields = event_dict.copy()
         self.event = self._event(event)
-        self.logger = self.fields.get("logger")
+        self.logger = fields.pop("logger", None)
         for name in _METADATA:
-            self.fields.pop(name, None)
-        self.fields.pop("exc_info", None)
-        if as_exc_info(exc_info) is not None:
+            if name in fields:
+                del fields[name]
+        fields.pop("exc_info", None)
+        if exc_info and as_exc_info(exc_info) is not None:
             # The same exception, rendered by `format_exc_info` or `dict_tracebacks`.
-            self.fields.pop("exception", None)
+            fields.pop("exception", None)
 
     def _event(self, called_with: str | None) -> str:
-        text = self.fields.pop("event", called_with)
+        fields = self.fields
+        text = fields.pop("event", called_with)
         for renamed in ("message", "msg"):  # by structlog.processors.EventRenamer
-            if text is not None and self.fields.get(renamed) == text:
-                del self.fields[renamed]
-        positional = self.fields.pop("positional_args", None)
+            if renamed in fields and text is not None and fields[renamed] == text:
+                del fields[renamed]
+        positional = fields.pop("positional_args", None)
+        if type(text) is str and not positional:
+            return text
         try:
             event = "" if text is None else str(text)
             return event % positional if positional else event
@@ -187,12 +213,12 @@ class _Run:
             self.fields["args"] = positional
             return f"<{type(text).__name__}>" if not isinstance(text, str) else text
 
-    def rendered(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments that structlog would call the wrapped logger with."""
+    def rendered(self, ids: dict[str, str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that structlog would call the wrapped logger with, and `ids` for its renderer."""
         result = self.__dict__.get("_result", self._event_dict)
         if self._renderer is not None:
             try:
-                result = self._renderer(self._bound._logger, self._method_name, dict(self._event_dict))
+                result = self._renderer(self._bound._logger, self._method_name, {**ids, **self._event_dict})
             except DropEvent:
                 raise
             except Exception:
@@ -218,7 +244,7 @@ _FUNCTIONS = (
 def _only_on_console(logger: logging.Logger) -> bool:
     current: logging.Logger | None = logger
     while current is not None:
-        if not all(is_console(handler) for handler in current.handlers):
+        if not all(is_console(handler) and not has_a_form_of_its_own(handler) for handler in current.handlers):
             return False
         current = current.parent if current.propagate else None
     return True

@@ -45,6 +45,9 @@ class Outputs:
         self._file = file
         self._dropped = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
         self.announce: Announce = lambda *_: None
+        self.before_flush: Callable[[], None] = lambda: None
+        """Makes the lines of what was logged until now."""
+        self.has_file = file is not None
         self._lost: Counter[str] = Counter()
         self._said_at = -_QUIET_SECONDS
         self._file_lock = threading.RLock()
@@ -59,13 +62,15 @@ class Outputs:
             linger=_FILE_LINGER,
         )
 
-    def write(self, level: int, fields: Mapping[str, Any]) -> None:
+    def write(self, level: int, fields: Mapping[str, Any], *, to_stdout: bool = True) -> None:
         """Write an event, whose fields are safe values."""
-        line = self._render(fields)
-        self._stdout.write(level, line + "\n")
+        line = ""
+        if to_stdout:
+            line = self._render(fields)
+            self._stdout.write(level, line + "\n")
         if self._file is None:
             return
-        data = (line if self._render is json_line else json_line(fields)).encode() + b"\n"
+        data = (line if line and self._render is json_line else json_line(fields)).encode() + b"\n"
         if not self._file_writer.closed:
             self._file_writer.put(level, data)
             return
@@ -89,6 +94,10 @@ class Outputs:
             self._file_failed = False
             again = {"file": str(self._file.path), "dropped": self._lost["file"]}
             self.announce(logging.WARNING, "the log file is written again", again, True)
+
+    def count_lost(self, output: str, reason: str, lines: int) -> None:
+        """Count lines that could not be written."""
+        self._counting(output)(reason, lines)
 
     def _counting(self, output: str) -> Callable[[str, int], None]:
         def lost(reason: str, lines: int) -> None:
@@ -115,11 +124,13 @@ class Outputs:
         Args:
             timeout_millis: The longest to wait, in milliseconds.
         """
+        self.before_flush()
         self._stdout.flush(timeout_millis / 1000)
         self._file_writer.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Write what waits, and say on stderr how many lines had no reader."""
+        self.before_flush()
         before = self._lost.copy()
         self._stdout.close(_CLOSE_SECONDS)
         self._file_writer.close(_CLOSE_SECONDS)

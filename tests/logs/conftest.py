@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,13 +67,15 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def chain(capsys: pytest.CaptureFixture[str], settings: Settings) -> Iterator[Chain]:
+def chain(capsys: pytest.CaptureFixture[str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
     """The installed chain; logging and structlog are as before when the test is over."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers, root.level = [], logging.WARNING
     _exporter.clear()
     structlog.reset_defaults()
+    # As in a process without pytest, which has a hook of its own.
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
     logs.install(replace(settings, log_format="json") if settings.log_format == "auto" else settings, "catalogue")
     try:
         yield Chain(capsys)

@@ -240,9 +240,25 @@ def test_a_slow_reader_gets_everything_at_the_end() -> None:
     assert events[-1]["event"].startswith("Finished server process")
 
 
-def test_what_was_logged_is_there_after_a_kill() -> None:
+def test_an_error_and_all_before_it_is_there_after_a_kill() -> None:
     with serve("chatty:app") as service:
         service.get("/log/500")
+        service.get("/log/1?level=error")
         service.process.send_signal(signal.SIGKILL)
         service.stop()
-        assert [event["number"] for event in service.events(event="chat")] == list(range(500))
+        assert [event["number"] for event in service.events(event="chat")] == [*range(500), 0]
+
+
+def test_a_servers_lines_are_made_beside_its_event_loop_in_their_order_and_with_their_ids() -> None:
+    with serve("chatty:app") as service:
+        trace_ids = [service.get("/log/300").headers["x-trace-id"] for _ in range(5)]
+        eventually(lambda: len(service.events(event="request completed")) == 5)
+        chat = service.events(event="chat")
+        assert [event["number"] for event in chat] == [*range(300)] * 5
+        assert [event["trace_id"] for event in chat[::300]] == trace_ids
+        service.stop()
+        records = [record for record in service.recording.logs if record.body == "chat"]
+        assert [record.attributes["number"] for record in records] == [*range(300)] * 5
+        assert {record.trace_id for record in records} == set(trace_ids)
+        # The server's own last words are written after it has served.
+        assert service.events()[-1]["event"].startswith("Finished server process")

@@ -1,0 +1,28 @@
+"""Whose lines are whose: what we write in our own form, and what stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class Policy:
+    """What is done with the lines that an application writes to the console itself.
+
+    Attributes:
+        lines: `ours` for all of them in our form, `theirs` for none, `auto` for those without a form of their own.
+        correlation: Whether formatters also find the ids under upstream's names.
+        service_name: The service.
+        stands_aside: Whether this is a program that a service has started: nothing of what it writes is changed.
+    """
+
+    lines: Literal["auto", "ours", "theirs"] = "auto"
+    correlation: bool = False
+    service_name: str = ""
+    stands_aside: bool = False
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing that the application writes is replaced."""
+        return self.stands_aside or self.lines == "theirs"
