@@ -1,8 +1,7 @@
 """Secrets in spans and log records that others make: the last gate before an exporter.
 
 What this project says itself is without them from the beginning. The others' spans are looked at
-when they leave, on the thread that exports them, so that no request waits for it; their log records,
-which are few, before they are queued.
+where they are encoded, log records that did not come through the log chain when they are emitted.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class Gate:
         self._remembered = functools.lru_cache(maxsize=1024)(redactor.hidden)
 
     def exported(self, exporter: Any) -> Any:
-        """Let a span exporter send no secrets.
+        """Let a span exporter send no secrets in spans that it encodes itself.
 
         Args:
             exporter: Its `export` is wrapped in place, since other code tells exporters apart by their class.
@@ -70,8 +69,9 @@ class Gate:
         export = exporter.export
 
         def hiding(batch: Sequence[ReadableSpan], *args: Any, **kwargs: Any) -> Any:
-            for span in batch:
-                self._once(self._span, span, span)
+            for item in batch:
+                if isinstance(item, ReadableSpan):  # not if it was encoded, and looked at, when it ended
+                    self.span(item)
             return export(batch, *args, **kwargs)
 
         exporter.export = hiding
@@ -85,7 +85,7 @@ class Gate:
                 their exporters have the gate, on their thread.
         """
         for several, processors, add, method, before in (
-            ("_active_span_processor", "_span_processors", "add_span_processor", "on_end", self._before_span),
+            ("_active_span_processor", "_span_processors", "add_span_processor", "on_end", self.span),
             (
                 "_multi_log_record_processor",
                 "_log_record_processors",
@@ -105,7 +105,8 @@ class Gate:
         if isinstance(resource, Resource):
             self._guarded(self._resource_in_place, resource)
 
-    def _before_span(self, span: ReadableSpan) -> None:
+    def span(self, span: ReadableSpan) -> None:
+        """Hide the secrets of an ended span in place: in its name, attributes, events, links, status, trace state."""
         self._once(self._span, span, span)
 
     def _before_record(self, log_record: Any) -> None:

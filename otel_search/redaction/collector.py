@@ -53,13 +53,16 @@ _PATHS = {
 # In their values commas and spaces are nothing special.
 _WHOLE_LINES = frozenset({"authorization", "cookie"})
 
+# `redaction/secrets` would replace a marker by less.
+_NOT_HIDDEN_YET = r"""(?:[^"'\\\[]|\\[^"'])(?:[^"'\\]|\\[^"'])*"""
+
 _KEYS = [row for row in KEYS if not row.personal]
 _SHAPES = [row for row in SHAPES if not row.personal]
 
 
 def configuration() -> str:
     """The Collector's processors `transform/secrets` and `redaction/secrets`, as YAML."""
-    replacements = [*_by_shape(), *_by_name()]
+    every = replacements()
     lines = [_HEADER.format(more="\n".join(_hides_more())), "processors:", "  transform/secrets:"]
     lines += ["    error_mode: ignore"]  # what is no text is no error
     for signal, contexts in _PATHS.items():
@@ -69,7 +72,7 @@ def configuration() -> str:
             lines += [
                 f"          - {_yaml(_statement(path, pattern, replacement))}"
                 for path in paths
-                for pattern, replacement in replacements
+                for pattern, replacement in every
             ]
     lines += [
         "",
@@ -81,8 +84,13 @@ def configuration() -> str:
     lines += _list("ignored_keys", KEPT)
     lines += _list("allowed_values", [r'^\[?"?\[redacted: [^\]]+\]"?\]?$'])
     lines += _list("blocked_key_patterns", (_attribute(row) for row in _KEYS if row.names))
-    lines += _list("blocked_values", (pattern for pattern, _ in _by_shape()))
+    lines += _list("blocked_values", (pattern for pattern, _ in [*_by_shape(), *_by_name(_NOT_HIDDEN_YET)]))
     return "\n".join(lines) + "\n"
+
+
+def replacements() -> list[tuple[str, str]]:
+    """Patterns for RE2, each with what takes the place of what it matches."""
+    return [*_by_shape(), *_by_name()]
 
 
 def _hides_more() -> Iterator[str]:
@@ -98,18 +106,15 @@ def _by_shape() -> Iterator[tuple[str, str]]:
         yield f"{before}{shape.re2 or _re2(shape.secret)}{after}", replacement
 
 
-def _by_name() -> Iterator[tuple[str, str]]:
+def _by_name(quoted: str = r"""(?:[^"'\\]|\\[^"'])+""") -> Iterator[tuple[str, str]]:
     for row in _KEYS:
         kept = f"$1{marker(row.kind)}"
         if row.in_urls:
-            yield rf"""([?&#](?:{_either(row.in_urls)})=)[^&#\s"']+""", kept
+            yield rf"""([?&#](?:{_either(row.in_urls)})=)[^&;#\s"'<>,)}}\[][^&;#\s"'<>,)}}]*""", kept
         if row.names:
             name = _name(row)
-            yield (
-                rf"""(?i)({name}["'\\\]]*\s*[:=]\s*b?\\*["']|[(\[]b?["']{name}["'],\s*b?["'])[^"']+""",
-                kept,
-            )
-            rest = r"""[^"'\[\r\n,][^"'\r\n,]*""" if row.kind in _WHOLE_LINES else r"""[^"'&;,\s\[{(\\][^"'&;,\s]*"""
+            yield rf"""(?i)({name}["'\\\]]*\s*[:=]\s*b?\\*["']|[(\[]b?["']{name}["'],\s*b?["']){quoted}""", kept
+            rest = r"""[^"'\[\s,][^"'\r\n,]*""" if row.kind in _WHOLE_LINES else r"""[^"'&;,\s\[{(\\][^"'&;,\s]*"""
             yield rf"""(?i)({name}["'\]]*\s*[:=]\s*|--{name} +){rest}""", kept
 
 

@@ -11,7 +11,7 @@ from otel_search.redaction.names import Names
 # Each of these is tried at the beginning of a name only and takes back nothing, so that the time is
 # linear in the length of a hostile text.
 _NAME = r"A-Za-z0-9_.%\[\]-"
-_ASSIGNED = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)=""")
+_ASSIGNED = re.compile(rf"""(?<![{_NAME}])([{_NAME}]++)([ \t]*+=[ \t]*+)""")
 _QUOTED = re.compile(r"""(?<!\\)(\\*+)(["'])([\w.\[\]$ -]{1,128}+)\1\2\s*+([:=,])\s*+""")
 _HEADER = re.compile(r"(?<![\w.-])([A-Za-z][\w-]{2,127}+)[ \t]*+:[ \t]*+", re.ASCII)
 _OPTION = re.compile(r"(?<![\w-])--([A-Za-z][\w-]{1,127}+) ++(?!-)", re.ASCII)
@@ -44,6 +44,11 @@ def assigned(text: str, names: Names, kind_inside: Callable[[str], str | None] |
     """
 
     def found(match: re.Match[str]) -> tuple[str, Span] | None:
+        if match[2] != "=":
+            # In source code, SQL and configuration: what stands in quotes there is a value.
+            kind = names.field(match[1])
+            span = kind and _quoted_value(text, match.end())
+            return (kind, span) if kind and span else None
         in_url = text[match.start() - 1 : match.start()] in ("?", "&", "#") and match.start() > 0
         kind = names.parameter(match[1]) if in_url else names.field(match[1])
         if kind is not None:

@@ -177,6 +177,7 @@ def test_a_query_string_without_secrets_stays_as_it_is(query: str) -> None:
         (f"password: '{SECRET} x', user: bob", "password: '[redacted: password]', user: bob"),
         ('{"pwd": 12345, "password": null}', '{"pwd": [redacted: password], "password": null}'),
         (f'{{"cookie": ["{SECRET}", "b"], "q": 1}}', '{"cookie": [redacted: cookie], "q": 1}'),
+        (f"WHERE password = '{SECRET}'", "WHERE password = '[redacted: password]'"),
         (f"psql --password {SECRET} --host db", "psql --password [redacted: password] --host db"),
         (f"X-Shop-Token: {SECRET}", "X-Shop-Token: [redacted: token]"),
         (f"AccountName=shop;AccountKey={SECRET}==;Q=1", "AccountName=shop;AccountKey=[redacted: access key];Q=1"),
@@ -194,6 +195,7 @@ def test_texts(text: str, redacted: str) -> None:
     [
         "",
         "unexpected token: ';'",
+        "token = read_token(path); if token == expected:",
         "basic authentication failed, code=403",
         '"type": "password", "id": 5',
         "mail to shop@example.com, see http://shop.example/about",
