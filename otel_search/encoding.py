@@ -183,7 +183,8 @@ def _log_record(data: Any) -> bytes:
         parts += (b"\x10", _varint(record.severity_number.value))
     if record.severity_text:
         parts += (b"\x1a", _kept_text(record.severity_text))
-    parts += (b"\x2a", _sized(_any(record.body)))
+    body = record.body
+    parts += (b"\x2a", _kept_body(body) if type(body) is str and len(body) < _LONG else _sized(_any(body)))
     attributes = record.attributes
     parts.append(_pairs(b"\x32", getattr(attributes, "_dict", attributes)))
     if data.dropped_attributes:
@@ -208,7 +209,7 @@ def _pairs(tag: bytes, attributes: Mapping[str, Any] | None) -> bytes:
     encoded = [
         _kept_pair(key, value)
         if type(key) is str and (len(value) < _LONG if type(value) is str else type(value) in _KEPT)
-        else _sized(_pair(key, value))
+        else _other_pair(key, value)
         for key, value in attributes.items()
     ]
     return tag + tag.join(encoded)
@@ -218,12 +219,34 @@ _KEPT = frozenset({int, bool})
 """Types whose pairs are worth keeping, besides short texts."""
 
 _LONG = 128
-"""Characters from which on a text is hardly the same twice."""
+"""Characters from which on a text is hardly the same twice, but for these."""
+
+_SAME_AGAIN = frozenset({"db.query.text", "url.full", "user_agent.original"})
+_LONGEST = 4096
 
 
 @lru_cache(maxsize=4096, typed=True)
 def _kept_pair(key: str, value: str | int | bool) -> bytes:
     return _sized(_pair(key, value))
+
+
+# Few, since they are long.
+_kept_long_pair = lru_cache(maxsize=512)(_kept_pair.__wrapped__)
+
+
+def _other_pair(key: Any, value: Any) -> bytes:
+    if type(key) is str:
+        if type(value) is float:
+            return _before_double(key) + _double(value)
+        if type(value) is str and key in _SAME_AGAIN and len(value) < _LONGEST:
+            return _kept_long_pair(key, value)
+    return _sized(_pair(key, value))
+
+
+@lru_cache(maxsize=1024)
+def _before_double(key: str) -> bytes:
+    """All of a pair but the eight bytes of its value, whose length is always the same."""
+    return _sized(_pair(key, 0.0))[:-8]
 
 
 def _pair(key: Any, value: Any) -> bytes:
@@ -256,6 +279,11 @@ def _any(value: Any) -> bytes:
 
 def _repeated(items: Iterable[bytes]) -> bytes:
     return b"".join([b"\x0a" + _sized(item) for item in items])
+
+
+@lru_cache(maxsize=1024)
+def _kept_body(text: str) -> bytes:
+    return _sized(_any(text))
 
 
 @lru_cache(maxsize=1024)

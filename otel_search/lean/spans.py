@@ -60,6 +60,7 @@ class LeanSpan(sdk._Span):
     _set_status_on_exception = True
     _record_end_metrics = None
     _attributes: Any
+    _context: SpanContext
 
     def __init__(
         self,
@@ -82,6 +83,10 @@ class LeanSpan(sdk._Span):
         self._instrumentation_scope = tracer._instrumentation_scope
         self._limits = tracer._span_limits
         self._lock = threading.Lock()
+
+    def get_span_context(self) -> SpanContext:
+        """The span's context."""
+        return self._context
 
     def _add_event(self, event: Any) -> None:
         if type(self._events) is tuple:
