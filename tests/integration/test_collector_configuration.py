@@ -60,6 +60,27 @@ def test_collector_accepts_each_layer_alone(layer: str) -> None:
     collector_accepts(layer, variables=VARIABLES)
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ("span_metrics", "search_metrics", "scale/to-kafka"),
+        ("scale/to-kafka", "scale/kafka-tls"),
+        (
+            "scale/from-kafka",
+            "scale/tail_sampling",
+            "exporters/jaeger",
+            "exporters/prometheus",
+            "exporters/elasticsearch-otlp",
+        ),
+        ("scale/from-kafka", "scale/kafka-tls", "exporters/jaeger"),
+        ("scale/tail_sampling", "exporters/jaeger", "exporters/prometheus", "exporters/elasticsearch-otlp"),
+    ],
+    ids=" ".join,
+)
+def test_collector_accepts_agents_and_gateways(layers: tuple[str, ...]) -> None:
+    collector_accepts(*layers, variables={"KAFKA_USERNAME": "agent", "KAFKA_PASSWORD": "secret"})
+
+
 def test_collector_accepts_everything_together() -> None:
     names = {name: None for names in DESTINATIONS for name in names.split()}
     collector_accepts(*(f"exporters/{name}" for name in names), *LAYERS, variables=VARIABLES)
