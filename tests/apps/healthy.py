@@ -45,3 +45,4 @@ async def block(seconds: float):
 
 
 app.include_router(router)
+app.mount("/files", FastAPI())
