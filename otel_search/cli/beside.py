@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from otel_search import settings
-from otel_search.processes import HOST, Guarded
+from otel_search.processes import HOST, Guarded, free_port
 
 _ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -59,10 +60,12 @@ def run_beside(command: Sequence[str], *, port: int | None, otlp_port: int | Non
     if not launcher.exists():
         raise StartError(f"there is no opentelemetry-instrument beside {sys.executable}")
     environ = {**_FOR_DEVELOPMENT, **{name: text for name, text in settings.environment().items() if text}}
+    # What the launcher starts is found beside it, as in an activated environment.
+    environ["PATH"] = os.pathsep.join(filter(None, (environ.get("PATH", os.defpath), str(launcher.parent))))
+    if shutil.which(command[0], path=environ["PATH"]) is None:
+        raise StartError(f"there is no program {command[0]!r} on PATH", 127)
     with _signals() as passed_on, contextlib.ExitStack() as ends:
         environ |= _receiver(environ, port, otlp_port, ends)
-        # What the launcher starts is found beside it, as in an activated environment.
-        environ["PATH"] = os.pathsep.join(filter(None, (environ.get("PATH", os.defpath), str(launcher.parent))))
         _say("Service   " + " ".join(["opentelemetry-instrument", *command]))
         service = Guarded([str(launcher), *command], env=environ)
         passed_on(service)
@@ -92,11 +95,11 @@ def _receiver(
             return {}
         if found:
             _say(f"Port {DEFAULT_OTLP_PORT} is taken by something that takes no OTLP: another one is used")
+        otlp_port = 0 if found else DEFAULT_OTLP_PORT
+    if port is None:
+        port = free_port(DEFAULT_PORT)
     try:
-        viewer = Viewer(
-            port=_usual(port, DEFAULT_PORT),
-            otlp_port=_usual(otlp_port, DEFAULT_OTLP_PORT),
-        )
+        viewer = Viewer(port=port, otlp_port=otlp_port)
     except PortTakenError as error:
         option = {"port": "--port", "otlp_port": "--otlp-port"}.get(error.option, error.option)
         raise StartError(f"{error}: end what listens there, or take another one with {option}") from error
@@ -108,13 +111,6 @@ def _receiver(
         "NO_PROXY": ",".join(filter(None, (environ.get("NO_PROXY"), HOST, "localhost"))),
     }
     return {**told, "OTEL_EXPORTER_OTLP_ENDPOINT": viewer.endpoint}
-
-
-def _usual(wanted: int | None, usual: int) -> int:
-    """The port that was asked for, or the usual one, or any if that is taken."""
-    if wanted is not None:
-        return wanted
-    return 0 if _listening(usual) else usual
 
 
 def _listening(port: int) -> str:

@@ -37,8 +37,13 @@ def write(examination: Examination, out: TextIO, *, everything: bool, color: boo
     except ModuleNotFoundError:
         _plain(examination, sections, out)
         return
+
+    class PatientConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - it is called where the error is handled, and is the command line's business
+
     width = None if out.isatty() else 140
-    console = Console(file=out, highlight=False, no_color=not color, force_terminal=color or None, width=width)
+    console = PatientConsole(file=out, highlight=False, no_color=not color, force_terminal=color or None, width=width)
     _rich(examination, sections, console)
 
 
