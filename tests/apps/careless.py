@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, Response, WebSocket
-from opentelemetry import trace
+from opentelemetry import _logs, trace
 
 app = FastAPI()
 log = structlog.get_logger()
@@ -63,6 +63,27 @@ async def background(request: Request, tasks: BackgroundTasks):
 
     tasks.add_task(fail)
     return "accepted"
+
+
+@app.get("/by-its-looks")
+async def by_its_looks(it: str):
+    """Tells a secret in every way, and nowhere beside a name that gives it away."""
+    text = f"it is {it}, then"
+    with tracer.start_as_current_span(f"use {it}", attributes={"note": text, "notes": [text, "x"]}) as span:
+        span.add_event(f"used {it}", {"note": text})
+        span.set_status(trace.StatusCode.ERROR, text)
+    _logs.get_logger("careless").emit(_logs.LogRecord(body=text, attributes={"note": text, "deep": {"list": [text]}}))
+    log.info(text, note=text, raw=text.encode(), deep={"list": [{"it": (text,)}], it: 1}, things={text})
+    slog.warning("it is %s, then", it, extra={"note": text, "number": int(it) if it.isdigit() else 0})
+    try:
+        try:
+            raise KeyError(it)
+        except KeyError as error:
+            raise ExceptionGroup(text, [ValueError(text)]) from error
+    except ExceptionGroup:
+        log.exception("it failed")
+        slog.exception("it failed")
+    raise RuntimeError(text)
 
 
 @app.post("/login")

@@ -54,7 +54,8 @@ def make() -> FastAPI:
 
     @made.get("/items/{number}")
     async def item(number: int) -> int:
-        with trace.get_tracer("app").start_as_current_span("work"):
+        url = f"https://shop.example/{number}?token=M4rk3r"
+        with trace.get_tracer("app").start_as_current_span("work", attributes={"url.full": url}):
             logger.warning("item %d", number)
         return number
 

@@ -38,7 +38,13 @@ def marker() -> str:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with serve("careless:app", env={"OTEL_SEARCH_REDACT_KEYS": "Customer-PIN, shop.ticket"}) as running:
+    with serve(
+        "careless:app",
+        env={
+            "OTEL_SEARCH_REDACT_KEYS": "Customer-PIN, shop.ticket",
+            "OTEL_SEARCH_REDACT_PATTERNS": r"customer number=KD-\d{6}",
+        },
+    ) as running:
         yield running
 
 
@@ -140,6 +146,77 @@ def test_the_handshake_of_a_websocket(service: Service) -> None:
     assert line["url.query"] == f"q=1&{TOKEN}"
     assert seen.server_span_of(service, line["trace_id"]).attributes["url.query"] == f"q=1&{TOKEN}"
     assert_no_marker(service)
+
+
+# As they stand in a URL; the Elasticsearch key and the GitHub token show that it is their looks.
+LOOKS = {
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl": "token",
+    "AKIAIOSFODNN7EXAMPLE": "access key",
+    "AIzaSyDaGmWKa4JsXZ-HjGw7ISLn_3namBGewQe": "api key",
+    "essu_VWpOdlNHSlhPRUpDTTNWb1h6UnNZelpGV0RZNg": "api key",
+    "ghp_16C7e42F292c6912E7710c838347Ae178B4a": "token",
+    "4111111111111111": "card number",
+    "KD-123456": "customer number",
+}
+
+
+@pytest.mark.parametrize(("secret", "kind"), LOOKS.items())
+def test_a_secret_that_is_known_by_its_looks(service: Service, secret: str, kind: str) -> None:
+    response = service.get(f"/by-its-looks?it={secret}", headers={"X-Request-ID": secret, "User-Agent": f"a {secret}"})
+    assert response.status_code == 500
+    assert response.headers["x-request-id"] != secret
+    wait_for_all_of(service, response)
+    eventually(lambda: seen.records(service, trace_id=response.headers["x-trace-id"], body="unhandled exception"))
+    assert secret not in everything(service)
+    text = f"it is {redaction.marker(kind)}, then"
+    (own,) = [span for span in service.recording.trace(response.headers["x-trace-id"]) if span.name.startswith("use ")]
+    assert own.attributes["note"] == own.status_message == own.events[0].attributes["note"] == text
+    assert len(seen.records(service, trace_id=own.trace_id, body=text)) == 3  # by the API, structlog and logging
+    server = seen.server_span(service, response)
+    assert server.attributes["url.query"] == f"it={redaction.marker(kind)}"
+    assert server.attributes["user_agent.original"] == f"a {redaction.marker(kind)}"
+
+
+def test_what_was_hidden_is_counted(service: Service) -> None:
+    service.get(f"/search?password={marker()}")
+    kinds = eventually(
+        lambda: {
+            point.attributes["search.redaction.kind"]: point.value
+            for point in service.recording.latest("search.telemetry.redacted")
+        }
+    )
+    assert kinds["password"] > 0
+    assert "search_telemetry_redacted_total" in service.get("/metrics").text
+
+
+def test_names_to_keep_and_patterns_that_cannot_be_used() -> None:
+    env = {"OTEL_SEARCH_REDACT_KEEP": "password", "OTEL_SEARCH_REDACT_PATTERNS": "broken=(;ok=X-\\d+"}
+    with serve("careless:app", env=env) as service:
+        response = service.get("/search?password=shown&token=M4rk3r&note=X-12")
+        assert seen.access_line(service, response)["url.query"] == (
+            f"password=shown&{TOKEN}&note={redaction.marker('ok')}"
+        )
+        (fault,) = [event for event in service.events() if "REDACT_PATTERNS" in event["event"]]
+        assert "'broken=('" in fault["event"]
+
+
+def test_personal_data() -> None:
+    with serve("careless:app", env={"OTEL_SEARCH_REDACT": "pii"}) as service:
+        response = service.get("/search?q=jane%40example.com")
+        hidden = redaction.marker("ip address")
+        line = seen.access_line(service, response)
+        assert line["client.address"] == seen.server_span(service, response).attributes["client.address"] == hidden
+        assert line["url.query"] == f"q={redaction.marker('email address')}"
+        eventually(lambda: seen.records(service, trace_id=line["trace_id"], body="searching"))
+        assert "jane" not in everything(service)
+
+
+def test_nothing_is_hidden_if_asked_which_is_said_once() -> None:
+    with serve("careless:app", env={"OTEL_SEARCH_REDACT": "off"}) as service:
+        response = service.get("/search?token=shown")
+        assert seen.access_line(service, response)["url.query"] == "token=shown"
+        assert seen.server_span(service, response).attributes["url.query"] == "token=shown"
+        assert len([event for event in service.events() if event["event"].startswith("OTEL_SEARCH_REDACT=off")]) == 1
 
 
 def test_metrics_and_exemplars(service: Service) -> None:
