@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -236,6 +240,55 @@ def test_memory_counts_against_the_limit_of_a_cgroup_v1(tmp_path: Path) -> None:
     )
     assert container.memory(root) == container.Memory(1000, 2000, "cgroup v1")
     assert container.cpus(root) == min(1.5, container.cpus(Path("/nowhere")))
+
+
+def _real_cgroup(name: str, files: dict[str, str]) -> Path | None:
+    """A real control group with these limits, where one can be made."""
+    root = Path("/sys/fs/cgroup")
+    v2 = (root / "cgroup.controllers").exists()
+    group = (root if v2 else root / name.partition(".")[0]) / f"otel-search-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        for file, text in files.items():
+            (group / file).write_text(text)
+    except OSError:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        return None
+    return group
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "files", "expected"),
+    [
+        ("v1", "memory", {"memory.limit_in_bytes": str(256 << 20)}, ("cgroup v1", 256 << 20)),
+        ("v1", "cpu", {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000"}, 0.5),
+        ("v2", "memory.max", {"memory.max": str(256 << 20)}, ("cgroup v2", 256 << 20)),
+        ("v2", "cpu.max", {"cpu.max": "50000 100000"}, 0.5),
+    ],
+)
+def test_a_real_control_group_limits_what_there_is(
+    version: str, name: str, files: dict[str, str], expected: Any
+) -> None:
+    is_v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    group = _real_cgroup(name, files) if is_v2 is (version == "v2") else None
+    if group is None:
+        pytest.skip(f"no control group {version} can be made here for {name}")
+    script = (
+        "import sys, pathlib\n"
+        f"pathlib.Path({str(group / 'cgroup.procs')!r}).write_text('0')\n"
+        "from otel_search.metrics import container\n"
+        "memory = container.memory()\n"
+        "print(repr(container.cpus()) if 'cpu' in sys.argv[1] else repr((memory.source, memory.limit)))\n"
+        "assert 0 < memory.used <= memory.limit\n"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, check=False)
+        if "PermissionError" in done.stderr:
+            pytest.skip("no process can be put into a control group here")
+        assert done.stdout.strip() == repr(expected), done.stderr
+    finally:
+        group.rmdir()
 
 
 @pytest.mark.parametrize("limit", ["max", "9223372036854771712", "garbage", ""])
