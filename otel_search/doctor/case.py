@@ -24,12 +24,12 @@ class Case:
     """One case.
 
     Attributes:
-        environ: The environment, as the application would get it.
+        variables: The environment, as the application would get it.
         command: The application's command, if there is one.
         application: What was seen of it, if it was started.
     """
 
-    environ: Mapping[str, str]
+    variables: Mapping[str, str]
     command: Sequence[str] = ()
     application: Observed | None = None
     _answers: dict[str, Answer] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Case:
     @functools.cached_property
     def settings(self) -> Settings:
         """Our settings."""
-        return Settings.read(self.environ)
+        return Settings.read(self.variables)
 
     @functools.cached_property
     def redactor(self) -> Redactor:
@@ -47,7 +47,7 @@ class Case:
     @functools.cached_property
     def corrected(self) -> tuple[Mapping[str, str], list[str]]:
         """The environment as the SDK gets to see it, and a line for each value that it cannot use."""
-        environ = dict(self.environ)
+        environ = dict(self.variables)
         faults = correct(environ)
         for variable, value in DEFAULTS.items():
             if not environ.get(variable, "").strip():
@@ -76,7 +76,9 @@ class Case:
         """The launcher that is beside this Python, or else on PATH."""
         beside = Path(sys.executable).with_name("opentelemetry-instrument")
         found = (
-            str(beside) if beside.exists() else shutil.which("opentelemetry-instrument", path=self.environ.get("PATH"))
+            str(beside)
+            if beside.exists()
+            else shutil.which("opentelemetry-instrument", path=self.variables.get("PATH"))
         )
         return None if found is None else Path(found)
 

@@ -88,8 +88,8 @@ def examine(
 def in_charge(case: Case) -> dict[str, str]:
     """The launcher, the distribution and the configurator that it takes."""
     found = {"launcher": str(case.launcher or "none")}
-    distro = _first(case, "opentelemetry_distro", case.environ.get("OTEL_PYTHON_DISTRO"))
-    asked = case.environ.get("OTEL_PYTHON_CONFIGURATOR")
+    distro = _first(case, "opentelemetry_distro", case.variables.get("OTEL_PYTHON_DISTRO"))
+    asked = case.variables.get("OTEL_PYTHON_CONFIGURATOR")
     # Our distribution asks for our configurator; without it the launcher takes the first.
     by_ours = "otel_search" if distro.startswith("otel_search ") else None
     return {
@@ -115,7 +115,7 @@ def packages(case: Case) -> dict[str, str]:
 
 def instrumentations(case: Case) -> list[dict[str, str]]:
     """Each instrumentor that is installed, with what becomes of it."""
-    disabled = [word.strip() for word in case.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")]
+    disabled = [word.strip() for word in case.variables.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")]
     ours = in_charge(case)["distribution"].startswith("otel_search ")
     found = []
     for entry in sorted(case.entry_points("opentelemetry_instrumentor"), key=lambda entry: entry.name):

@@ -34,15 +34,15 @@ def effective(case: Case) -> Iterator[Effective]:
     ours = {row.variable: row for row in settings.rows()}
     values = {row.variable: getattr(case.settings, row.name) for row in ours.values()}
     for variable, row in ours.items():
-        is_set = bool(case.environ.get(variable, "").strip()) and values[variable] != row.default
-        text = case.environ[variable].strip() if is_set else row.default_words
+        is_set = bool(case.variables.get(variable, "").strip()) and values[variable] != row.default
+        text = case.variables[variable].strip() if is_set else row.default_words
         yield _effective(case, variable, "" if text == "no value" else text, "environment" if is_set else "default")
-    for variable in sorted({*settings.DEFAULTS, *case.environ} - set(ours)):
+    for variable in sorted({*settings.DEFAULTS, *case.variables} - set(ours)):
         if not variable.startswith(("OTEL_", "FASTAPI_OTEL_")) or variable.startswith(settings.PREFIX):
             continue
         text = case.effective.get(variable, "").strip()
         if text:
-            origin = "environment" if case.environ.get(variable, "").strip() == text else "default"
+            origin = "environment" if case.variables.get(variable, "").strip() == text else "default"
             by_file = bool(case.settings.config_file) and variable.startswith(_BY_FILE)
             yield _effective(case, variable, text, "file" if by_file else origin)
 

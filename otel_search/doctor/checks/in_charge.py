@@ -18,7 +18,7 @@ NAME = "otel_search"
 )
 def distro_unknown(case: Case) -> Iterator[str]:
     """Nobody is in charge."""
-    asked = case.environ.get("OTEL_PYTHON_DISTRO")
+    asked = case.variables.get("OTEL_PYTHON_DISTRO")
     names = [entry.name for entry in case.entry_points("opentelemetry_distro")]
     if asked is not None and asked not in names:
         yield f"OTEL_PYTHON_DISTRO={asked!r} is not installed; there are {', '.join(names)}"
@@ -32,7 +32,7 @@ def distro_unknown(case: Case) -> Iterator[str]:
 )
 def other_distro(case: Case) -> Iterator[str]:
     """Another one is asked for, or found first."""
-    asked = case.environ.get("OTEL_PYTHON_DISTRO")
+    asked = case.variables.get("OTEL_PYTHON_DISTRO")
     entries = case.entry_points("opentelemetry_distro")
     chosen = next((entry for entry in entries if asked in (None, entry.name)), None)
     if chosen is not None and chosen.name != NAME:
@@ -48,7 +48,7 @@ def other_distro(case: Case) -> Iterator[str]:
 )
 def other_configurator(case: Case) -> Iterator[str]:
     """The variable wins over the distribution, whose choice is only a default."""
-    asked = case.environ.get("OTEL_PYTHON_CONFIGURATOR")
+    asked = case.variables.get("OTEL_PYTHON_CONFIGURATOR")
     if asked is not None and asked != NAME:
         there = asked in [entry.name for entry in case.entry_points("opentelemetry_configurator")]
         yield f"OTEL_PYTHON_CONFIGURATOR={asked!r} " + ("sets up the SDK" if there else "is not installed")

@@ -35,7 +35,7 @@ def launcher_elsewhere(case: Case) -> Iterator[str]:
     """Another environment's launcher comes first on PATH."""
     import shutil
 
-    found = shutil.which("opentelemetry-instrument", path=case.environ.get("PATH"))
+    found = shutil.which("opentelemetry-instrument", path=case.variables.get("PATH"))
     here = Path(sys.executable).parent
     if found and Path(found).parent.resolve() != here.resolve() and (here / "opentelemetry-instrument").exists():
         yield f"the shell finds {found}, and otel-search is installed in {here.parent}"

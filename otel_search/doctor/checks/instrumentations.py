@@ -23,7 +23,7 @@ _OURS = {
 )
 def instrumentor_disabled(case: Case) -> Iterator[str]:
     """Ours, by their own names or by those that they stand for."""
-    disabled = [word.strip() for word in case.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")]
+    disabled = [word.strip() for word in case.variables.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")]
     for name in disabled:
         if name == "*":
             yield "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS has '*': no library is instrumented"
@@ -52,8 +52,8 @@ def fastapi_off(case: Case) -> Iterator[str]:
 def elasticsearch_off(case: Case) -> Iterator[str]:
     """The client's own switch takes one word only."""
     name = "OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_ENABLED"
-    if case.environ.get(name, "true") != "true":
-        yield f"{name}={case.environ[name]!r}: the Elasticsearch client makes no spans"
+    if case.variables.get(name, "true") != "true":
+        yield f"{name}={case.variables[name]!r}: the Elasticsearch client makes no spans"
 
 
 @check(
@@ -64,5 +64,5 @@ def elasticsearch_off(case: Case) -> Iterator[str]:
 )
 def fastapi_doubles(case: Case) -> Iterator[str]:
     """FastAPI sets up exporters, too."""
-    if case.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").strip().lower() == "true":
+    if case.variables.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").strip().lower() == "true":
         yield "FASTAPI_OTEL_AUTO_CONFIGURE=true: FastAPI sets up exporters of its own beside the launcher's"

@@ -103,8 +103,8 @@ def prometheus_port_taken(case: Case) -> Iterator[str]:
     """The second process that wants it sets up nothing at all."""
     if "prometheus" not in chosen(case.effective, "metrics") or case.is_silent:
         return
-    host = case.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost"
-    text = case.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "")
+    host = case.variables.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost"
+    text = case.variables.get("OTEL_EXPORTER_PROMETHEUS_PORT", "")
     port = int(text) if text.isdecimal() else _PROMETHEUS_PORT
     if not step_of(host, port).failed:
         yield f"OTEL_METRICS_EXPORTER=prometheus wants {host}:{port}, where something listens already"

@@ -19,7 +19,7 @@ from otel_search.doctor.finding import Severity, check
 def sdk_disabled(case: Case) -> Iterator[str]:
     """Everything is off."""
     if case.settings.sdk_disabled:
-        yield f"OTEL_SDK_DISABLED={case.environ['OTEL_SDK_DISABLED']}"
+        yield f"OTEL_SDK_DISABLED={case.variables['OTEL_SDK_DISABLED']}"
 
 
 @check(
@@ -31,7 +31,7 @@ def sdk_disabled(case: Case) -> Iterator[str]:
 def propagator_unknown(case: Case) -> Iterator[str]:
     """OpenTelemetry's API raises while it is imported."""
     known = {entry.name for entry in case.entry_points("opentelemetry_propagator")} | {"none"}
-    asked = [name.strip() for name in case.environ.get("OTEL_PROPAGATORS", "").split(",") if name.strip()]
+    asked = [name.strip() for name in case.variables.get("OTEL_PROPAGATORS", "").split(",") if name.strip()]
     for name in asked:
         if name not in known:
             yield f"OTEL_PROPAGATORS has {name!r}; installed are {', '.join(sorted(known))}"
@@ -184,7 +184,7 @@ def urls_excluded(case: Case) -> Iterator[str]:
 )
 def service_unnamed(case: Case) -> Iterator[str]:
     """It is there, under another name."""
-    named = case.environ.get("OTEL_SERVICE_NAME", "").strip()
-    attributes = case.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = case.variables.get("OTEL_SERVICE_NAME", "").strip()
+    attributes = case.variables.get("OTEL_RESOURCE_ATTRIBUTES", "")
     if not named and "service.name=" not in attributes.replace(" ", "") and not case.is_silent:
         yield "OTEL_SERVICE_NAME is not set: backends list the service as unknown_service"
