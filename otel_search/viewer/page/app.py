@@ -43,7 +43,7 @@ def page_app(store: Store) -> Starlette:
             Route("/traces", traces.page),
             Route("/traces/{trace_id}", trace.page),
             Route("/searches", searches.page),
-            Route("/searches/{hash}", searches.one),
+            Route("/searches/{hash:path}", searches.one),
             Route("/logs", logs.page),
             Route("/logs/tail", logs.tail),
             Route("/metrics", metrics.page),

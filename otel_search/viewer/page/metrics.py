@@ -74,9 +74,7 @@ def one(request: Request) -> Response:
     charts = shown or _plain(found, window, unit if found and found[0].level else rate_unit, by)
     listed = [exemplar for exemplar in exemplars if exemplar["trace_id"]]
     if "histogram" in metric["kind"] and not by:
-        charts[0]["points"] = [
-            {"time": row["time"] / 1e9, "value": row["value"], "url": f"/traces/{row['trace_id']}"} for row in listed
-        ]
+        charts[0]["points"] = _highest(listed, window.step)
     return render(
         request,
         "metric.html",
@@ -105,6 +103,19 @@ def _exemplars(connection: sqlite3.Connection, metric: int, start: int) -> list[
             (series, start, _MOST_EXEMPLARS),
         ).fetchall()
     return sorted(rows, key=lambda row: -row["time"])[:_MOST_EXEMPLARS]
+
+
+def _highest(exemplars: Sequence[sqlite3.Row], step: int) -> list[dict[str, Any]]:
+    """The highest exemplar of each step: more than that would hide the lines."""
+    highest: dict[int, sqlite3.Row] = {}
+    for row in exemplars:
+        slot = row["time"] // SECOND // step
+        if slot not in highest or row["value"] > highest[slot]["value"]:
+            highest[slot] = row
+    return [
+        {"time": row["time"] / 1e9, "value": row["value"], "url": f"/traces/{row['trace_id']}"}
+        for row in highest.values()
+    ]
 
 
 def _keys(found: Sequence[Series]) -> list[str]:

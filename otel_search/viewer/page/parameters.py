@@ -74,7 +74,7 @@ def whole_number(request: Request, name: str) -> int | None:
     value = request.query_params.get(name, "").strip()
     if not value:
         return None
-    if not value.isascii() or not value.isdigit() or len(value) > 18:
+    if not value.isascii() or not value.isdigit() or len(value) > 19 or int(value) >= 2**63:
         raise HTTPException(400, f"{name} is {value[:80]!r}; accepted: a whole number")
     return int(value)
 

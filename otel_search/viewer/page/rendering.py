@@ -48,7 +48,7 @@ def duration(nanoseconds: float | None) -> str:
     for unit, factor in _UNITS:
         if nanoseconds >= factor:
             return f"{_three_digits(nanoseconds / factor)} {unit}"
-    return f"{nanoseconds:.0f} ns"
+    return f"{nanoseconds:.0f} ns" if nanoseconds else "0 ms"
 
 
 def seconds(value: float | None) -> str:

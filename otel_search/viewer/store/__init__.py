@@ -7,8 +7,10 @@ the writer. Age and size are bounded: the oldest goes first.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -92,7 +94,12 @@ class Store:
         self.max_size = max_size
         self.max_age = max_age
         self._max_queue = max_queue
-        self._connection = _open(path)
+        self._lock = _locked(path)
+        try:
+            self._connection = _open(path)
+        except StoreError:
+            os.close(self._lock)
+            raise
         self._rows = Rows(self._connection)
         self._retention = Retention(self._connection, max_size=max_size, max_age=max_age)
         self._changed = threading.Condition()
@@ -102,6 +109,7 @@ class Store:
         self._lost = 0
         self._size = self._retention.size()
         self._clear = False
+        self._deleted = False
         self._stopping = False
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -160,8 +168,8 @@ class Store:
     def clear(self) -> None:
         """Delete all that is stored or waiting; returns when it is gone."""
         with self._changed:
+            self._waiting -= sum(size for size, _ in self._queue)
             self._queue.clear()
-            self._waiting = 0
             self._clear = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._clear or self._stopping, _BUSY)
@@ -179,6 +187,7 @@ class Store:
         self._thread.join()
         for connection in [*self._opened, self._connection]:
             connection.close()
+        os.close(self._lock)
 
     # -- the writer's thread --------------------------------------------------------------------
 
@@ -193,13 +202,11 @@ class Store:
                 clear = self._clear
             if clear:
                 self._transaction(self._retention.clear)
-                self._rows.forget()
             if batch:
                 self._write(batch)
             if time.monotonic() - checked > _RETENTION_INTERVAL:
                 self._shrink(self._retention.delete_old)
                 self._transaction(self._retention.delete_orphans)
-                self._rows.forget()
                 checked = time.monotonic()
             if self._retention.is_too_large:
                 self._shrink(self._retention.delete_oldest)
@@ -233,26 +240,43 @@ class Store:
     def _shrink(self, delete: Callable[[], bool]) -> None:
         """Delete portion after portion, for as long as writing may be held up."""
         end = time.monotonic() + _SHRINKING
-        deleted = [True]
-        while deleted[0] and time.monotonic() < end and not self._stopping:
-            if self._transaction(lambda: deleted.__setitem__(0, delete())) is not None:
-                break
-            if delete == self._retention.delete_oldest and not self._retention.is_too_large:
-                break
-        self._rows.forget()
+        while time.monotonic() < end and not self._stopping:
+            error = self._transaction(delete)
+            if error is not None:
+                logger.warning("nothing can be deleted from %s: %s", self.path, error)
+                return
+            if not self._deleted or (delete == self._retention.delete_oldest and not self._retention.is_too_large):
+                return
 
     def _transaction(self, work: Callable[[], object]) -> Exception | None:
         """Do `work` in a transaction; the error if it was rolled back."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            work()
+            self._deleted = bool(work())
             self._connection.execute("COMMIT")
         except Exception as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._rows.forget()
             return error
+        if self._deleted:
+            self._rows.forget()
         return None
+
+
+def _locked(path: Path) -> int:
+    """The file, for this process alone: two writers would hold up each other."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        # Not the kind of lock that SQLite takes, which this neither gives nor loses.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"{path} is in use by another viewer: take another file, or end that one") from error
+    return descriptor
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -253,7 +253,7 @@ class Rows:
         series = self._series_of(point)
         at = min(point.time, _LATEST)
         buckets = json_of(point.buckets)
-        last = self._last.get(series)
+        last = self._last.get(series) or self._stored_point(series)
         if last is not None and point.temporality != "DELTA" and last[1:] == (point.value, point.count, buckets):
             # Nothing new: most exports of most series. The row says until when its numbers were right.
             self._connection.execute(
@@ -276,6 +276,12 @@ class Rows:
                     (series, min(exemplar.time, _LATEST), exemplar.trace_id, exemplar.span_id, exemplar.value),
                 )
         self.points += 1
+
+    def _stored_point(self, series: int) -> tuple[int, float, int, str] | None:
+        row: tuple[int, float, int, str] | None = self._connection.execute(
+            "SELECT time, value, count, buckets FROM points WHERE series = ? ORDER BY time DESC LIMIT 1", (series,)
+        ).fetchone()
+        return row
 
     def _series_of(self, point: MetricPoint) -> int:
         resource, _ = self._resource_of(point)
