@@ -94,6 +94,8 @@ SNIFF_NODES = "search.sniff.nodes"
 SLOW = "search.slow"
 SUPPRESSED = "search.log.suppressed"
 SUPPRESSED_KIND = "search.log.suppressed.kind"
+LOG_SAMPLED = "sampled"
+"""On a log line: how many like it were left out before it."""
 
 ELASTICSEARCH_OPERATION = "elasticsearch operation"
 """The log line of an Elasticsearch call; its fields are the attributes of the call's span."""

@@ -18,8 +18,8 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from otel_search import __version__, semconv
 from otel_search.aside import in_thread
 from otel_search.context import Caller
-from otel_search.endpoints import management
-from otel_search.endpoints.response import Request, Response, json, text
+from otel_search.endpoints import loggers, management
+from otel_search.endpoints.response import MAX_BODY, Paths, Request, Response, json, text
 from otel_search.health import HEALTH, LIVENESS, READINESS, Health, Report
 from otel_search.kpis import Kpis, Sources, Visits, elasticsearch
 from otel_search.metrics import Metrics
@@ -28,7 +28,7 @@ from otel_search.settings import Settings
 if TYPE_CHECKING:
     from otel_search.alerts import EmbeddedAlerts
 
-__all__ = ["Endpoints", "Request", "Response", "application_paths"]
+__all__ = ["MAX_BODY", "Endpoints", "Request", "Response", "application_paths"]
 
 _logger = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD")
@@ -65,6 +65,7 @@ class Endpoints:
             sources=_sources(effective, identity.get("service") or ""),
         )
         self._alerts = _alerts(effective, self.metrics, identity.get("service") or "")
+        self._loggers = loggers.Loggers(lambda: self.metrics.directory)
         self._begun_in = 0
         self._health_paths = _health_paths(effective)
         self._metrics_path = effective.metrics_path if "metrics" in effective.routes else None
@@ -87,6 +88,7 @@ class Endpoints:
                 self._alerts.begin()
             if _ADMIN in _paths(self._settings):
                 self.kpis.begin()
+                self._loggers.begin()
             elif "admin" in self._settings.routes:
                 _logger.info("GET %s tells the KPIs if OTEL_SEARCH_ADMIN_TOKEN is set", _ADMIN)
             port, every = self._settings.management_port, _paths(self._settings)
@@ -142,14 +144,15 @@ class Endpoints:
         return Response(200, body, kind, more)
 
     def _answer(self, request: Request) -> Response:
-        if request.method not in _METHODS:
-            return text(405, "method not allowed", allow="GET, HEAD")
+        is_logger = request.path.startswith(loggers.BELOW)
+        if request.method not in _METHODS and not (is_logger and request.method == "PUT"):
+            return text(405, "method not allowed", allow="GET, HEAD, PUT" if is_logger else "GET, HEAD")
         if request.path == self._metrics_path:
             return self._scraped(request)
-        if request.path == _ADMIN:
+        if request.path in (_ADMIN, loggers.PATH) or is_logger:
             if not request.is_authorized(self._settings.admin_token):
                 return text(401, "a bearer token is needed", **{"www-authenticate": "Bearer"})
-            return json(200, self.kpis.report())
+            return json(200, self.kpis.report()) if request.path == _ADMIN else self._loggers.answer(request)
         return _of_report(self.health.report_in_thread(self._health_paths[request.path], **self._wishes(request)))
 
     def _wishes(self, request: Request) -> dict[str, Any]:
@@ -208,8 +211,12 @@ def application_paths(effective: Settings) -> frozenset[str]:
 
 def _paths(effective: Settings) -> frozenset[str]:
     metrics = {effective.metrics_path} if "metrics" in effective.routes else set()
-    admin = {_ADMIN} if "admin" in effective.routes and effective.admin_token else set()
-    return frozenset({*_health_paths(effective), *metrics, *admin})
+    paths = {*_health_paths(effective), *metrics}
+    if "admin" not in effective.routes or not effective.admin_token:
+        return frozenset(paths)
+    with_loggers = Paths({*paths, _ADMIN, loggers.PATH})
+    with_loggers.below = loggers.BELOW
+    return with_loggers
 
 
 def _health_paths(effective: Settings) -> dict[str, str]:

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from otel_search.endpoints.response import Request, Response, text
+from otel_search.endpoints.response import MAX_BODY, Request, Response, text
 
 _logger = logging.getLogger("otel_search.endpoints")
 
@@ -66,9 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         url = urlsplit(self.path[:2048])
-        path = url.path.rstrip("/")
+        path = unquote(url.path).rstrip("/")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(path, self.command, dict(parse_qsl(url.query, keep_blank_values=True)), headers)
+        length = headers.get("content-length", "")
+        is_read = self.command == "PUT" and length.isdecimal() and int(length) <= MAX_BODY
+        body = self.rfile.read(int(length)) if is_read else b""
+        request = Request(path, self.command, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
         response = self.server.answer(request) if path in self.server.paths else text(404, "not found")
         self.send_response(response.status)
         fields = {

@@ -11,6 +11,23 @@ import orjson
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
+MAX_BODY = 4096
+"""Bytes of a request's body that are read; what has more is no request of ours."""
+
+
+class Paths(frozenset[str]):
+    """Paths, and all that is below one of them.
+
+    Attributes:
+        below: What such paths begin with.
+    """
+
+    below = ""
+
+    def __contains__(self, path: object) -> bool:
+        return super().__contains__(path) or (
+            bool(self.below) and isinstance(path, str) and path.startswith(self.below)
+        )
 
 
 @dataclass(frozen=True)
@@ -22,12 +39,14 @@ class Request:
         method: As it came.
         query: The parameters of the URL; the last one of a name.
         headers: By lower-case name; the last one of a name.
+        body: Of a PUT, as much as `MAX_BODY` bytes.
     """
 
     path: str
     method: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
     def is_authorized(self, token: str) -> bool:
         """Whether the request carries `token`, if there is one at all; how long it takes to tell says nothing."""

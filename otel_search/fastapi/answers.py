@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import fastapi
 from starlette.routing import Match, Mount
 
-from otel_search.endpoints import Endpoints, Request
+from otel_search.endpoints import MAX_BODY, Endpoints, Request
 from otel_search.fastapi.templates import flat_routes
 from otel_search.middleware import App, Receive, Scope, Send, inner_path
 
@@ -53,12 +53,13 @@ class Answers:
             self._own[key] = known
         return known
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(
             parse_qsl((scope.get("query_string") or b"")[:_MAX_QUERY].decode("latin-1"), keep_blank_values=True)
         )
-        request = Request(inner_path(scope, self._app.root_path), scope["method"], query, headers)
+        body = await _body(receive) if scope["method"] == "PUT" else b""
+        request = Request(inner_path(scope, self._app.root_path), scope["method"], query, headers, body)
         response = await self._endpoints().answer(request)
         fields = {
             "content-type": response.content_type,
@@ -75,6 +76,17 @@ class Answers:
         )
         body = b"" if scope["method"] == "HEAD" else response.body
         await send({"type": "http.response.body", "body": body})
+
+
+async def _body(receive: Receive) -> bytes:
+    """The body of a request, or nothing if it is too long to be one of ours."""
+    body = b""
+    while len(body) <= MAX_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body if len(body) <= MAX_BODY else b""
+    return b""
 
 
 def is_routed(routes: Any, scope: dict[str, Any]) -> bool:

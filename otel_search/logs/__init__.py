@@ -18,6 +18,7 @@ from otel_search.logs.file import LogFile
 from otel_search.logs.from_logging import LoggingBridge
 from otel_search.logs.from_loguru import LoguruBridge
 from otel_search.logs.from_structlog import StructlogBridge
+from otel_search.logs.levels import Levels
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.policy import Policy
 from otel_search.logs.render import console_line, json_line
@@ -45,10 +46,11 @@ class _Installation:
             else None
         )
         self.outputs = Outputs(console_line() if as_console else json_line, file)
-        self.chain = EventChain(values, self.outputs, service_name)
+        self.chain = EventChain(values, self.outputs, service_name, settings.log_sampling)
         self.logging = LoggingBridge(self.chain, self.policy)
         self.structlog = StructlogBridge(self.chain, self.policy)
         self.loguru = LoguruBridge(self.chain, self.policy)
+        self.levels = Levels(self.structlog.set_levels)
         self.uncaught = Uncaught(self.chain, lambda: self.policy.stands_aside)
         self._level = settings.log_level.upper()
         self._root_level: int | None = None
@@ -78,6 +80,7 @@ class _Installation:
     def deactivate(self) -> None:
         """Leave logging, structlog and loguru as they were."""
         self.chain.end_serving()
+        self.levels.apply({})
         self.loguru.uninstall()
         self.structlog.uninstall()
         self.logging.uninstall()
@@ -162,6 +165,11 @@ def chain() -> EventChain | None:
 def outputs() -> Outputs | None:
     """Where lines go, for the one who ends the process: it can be flushed and shut down as a provider can."""
     return None if _installed is None else _installed.outputs
+
+
+def levels() -> Levels | None:
+    """The levels of loggers, for the one who changes them while the service runs."""
+    return None if _installed is None else _installed.levels
 
 
 def replace(names: Iterable[str]) -> None:

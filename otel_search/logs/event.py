@@ -22,7 +22,9 @@ from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
 from otel_search import context, semconv
 from otel_search.logs.behind import Behind
 from otel_search.logs.outputs import Outputs
+from otel_search.logs.sampling import Sampler
 from otel_search.logs.values import MAX_TEXT, Values
+from otel_search.settings.accepts import Sampling
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -43,9 +45,10 @@ class EventChain:
         values: Makes every value safe.
         outputs: Where lines go.
         service_name: Written on each line, as a log line must say whose it is when lines are mixed.
+        sampling: How repetitive events are sampled.
     """
 
-    def __init__(self, values: Values, outputs: Outputs, service_name: str) -> None:
+    def __init__(self, values: Values, outputs: Outputs, service_name: str, sampling: Sampling | None = None) -> None:
         self._values = values
         self._outputs = outputs
         outputs.announce = self._announce
@@ -54,6 +57,10 @@ class EventChain:
         self._provider: _logs.LoggerProvider | None = None
         self._loggers: dict[str, _logs.Logger] = {}
         self._behind: Behind | None = None
+        self._sampler = Sampler(sampling, self._left_out) if sampling is not None and sampling.first else None
+
+    def _left_out(self, lines: int) -> None:
+        self._outputs.count_lost("logs", "sampled", lines)
 
     def begin_serving(self) -> None:
         """Let a thread make lines and records from now on: a server's event loop has better things to do."""
@@ -68,6 +75,8 @@ class EventChain:
 
     def drain(self) -> None:
         """Make the lines and records of all events until now."""
+        if self._sampler is not None:
+            self._sampler.settle()
         behind = self._behind
         if behind is not None:
             behind.drain()
@@ -88,6 +97,7 @@ class EventChain:
         to_stdout: bool = True,
         to_otlp: bool = True,
         within: Context | None = None,
+        kind: str = "",
     ) -> None:
         """Write one event; in a server a moment later, unless it is an error.
 
@@ -101,7 +111,14 @@ class EventChain:
             to_stdout: Whether it is written to stdout.
             to_otlp: Whether it becomes an OTLP record.
             within: The OpenTelemetry context it happened in, if not the current one.
+            kind: The event without what differs from one time to the next, if `event` has that in it.
         """
+        if self._sampler is not None:
+            left_out = self._sampler.admits(logger, kind or event, level)
+            if left_out is None:
+                return
+            if left_out:
+                fields = {**fields, semconv.LOG_SAMPLED: left_out}
         behind = self._behind
         if behind is None:
             self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())

@@ -185,6 +185,7 @@ class LoggingBridge:
                 return
             if suppressed:
                 fields = {**fields, "suppressed": suppressed}
+        event, fields = from_loguru.told(event, fields)
         self._chain.emit(
             created=record.created,
             level=record.levelno,
@@ -194,6 +195,7 @@ class LoggingBridge:
             exc_info=exc_info,
             to_stdout=to_stdout,
             to_otlp=not of_telemetry,
+            kind=record.msg if type(record.msg) is str else "",
         )
 
     def _suppressed(self, record: logging.LogRecord) -> int | None:

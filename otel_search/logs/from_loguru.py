@@ -45,6 +45,7 @@ _from_logging: ContextVar[Forwarded | None] = ContextVar("otel_search_forwarded"
 # The message of the loguru event at work, and whether it went to the standard library.
 _in_loguru: ContextVar[list[Any] | None] = ContextVar("otel_search_in_loguru", default=None)
 _NOTHING = Forwarded()
+_IDS = frozenset({semconv.LOG_TRACE_ID, semconv.LOG_SPAN_ID, semconv.LOG_REQUEST_ID})
 
 
 @contextlib.contextmanager
@@ -53,9 +54,6 @@ def forwarding(record: logging.LogRecord, handlers: Iterable[logging.Handler]) -
     if "loguru" not in sys.modules:
         yield _NOTHING
         return
-    ours = _in_loguru.get()
-    if ours is not None and ours[0] == record.getMessage():
-        ours[1] = True
     kinds: list[Any] = [type(handler) for handler in handlers]
     forwarded = Forwarded(record.getMessage(), any(_gives_to_loguru(kind) for kind in kinds))
     token = _from_logging.set(forwarded)
@@ -63,6 +61,26 @@ def forwarding(record: logging.LogRecord, handlers: Iterable[logging.Handler]) -
         yield forwarded
     finally:
         _from_logging.reset(token)
+
+
+def told(event: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """An event of the standard library is being told: if it is loguru's, there is nothing left to tell.
+
+    Args:
+        event: What happened.
+        fields: Its fields.
+
+    Returns:
+        The event without the traceback that loguru has put behind it, and the fields, loguru's own among them.
+    """
+    here = _in_loguru.get()
+    if here is None or not event.startswith(here[0]):
+        return event, fields
+    here[1] = True
+    extra = fields.get("extra")
+    if isinstance(extra, dict):
+        fields = {**{name: value for name, value in fields.items() if name != "extra"}, **_without_ids(extra)}
+    return here[0], fields
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,13 +205,12 @@ class LoguruBridge:
         if here is not None and here[1]:
             return
         exception = record["exception"]
-        given = (semconv.LOG_TRACE_ID, semconv.LOG_SPAN_ID, semconv.LOG_REQUEST_ID)
         self._chain.emit(
             created=record["time"].timestamp(),
             level=record["level"].no,
             event=record["message"],
             logger=record["name"] or "loguru",
-            fields={name: value for name, value in record["extra"].items() if name not in given},
+            fields=_without_ids(record["extra"]),
             exc_info=None if exception is None else as_exc_info((exception.type, exception.value, exception.traceback)),
             to_stdout=False,
         )
@@ -201,3 +218,8 @@ class LoguruBridge:
 
 def _is_console(handler: Any, record: dict[str, Any]) -> bool:
     return record["level"].no >= handler.levelno and is_standard_stream(getattr(handler._sink, "_stream", None))
+
+
+def _without_ids(extra: dict[str, Any]) -> dict[str, Any]:
+    """Loguru's fields, without what we have added for the application's own lines."""
+    return {name: value for name, value in extra.items() if name not in _IDS}

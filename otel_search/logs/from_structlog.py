@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -46,6 +46,11 @@ _LEVELS = {
     "critical": logging.CRITICAL,
     "fatal": logging.CRITICAL,
 }
+# structlog has one class of filtering loggers for each level, with what is below it left out.
+_FILTERING: dict[type, int] = {
+    structlog.make_filtering_bound_logger(level): level
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+}
 # What usual processors add and the chain adds itself.
 _METADATA = ("level", "timestamp", "log_level", "level_number")
 _USERS_OWN = frozenset({"level", "timestamp", "logger"})
@@ -64,6 +69,8 @@ class StructlogBridge:
         self._policy = policy
         self._original: Callable[..., Any] | None = None
         self._factories: dict[Any, Callable[..., Any]] = {}
+        self._levels: dict[str, int] = {}
+        self._methods: list[tuple[type, str, Any]] = []
 
     def install(self) -> None:
         """Take the events of all bound loggers."""
@@ -72,6 +79,8 @@ class StructlogBridge:
 
         def _proxy_to_logger(self: Any, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
             wrapped = self._logger
+            if bridge._levels and bridge._is_below(self, wrapped, method_name):
+                return None
             if isinstance(wrapped, logging.Logger):
                 return bridge._to_logging(self, wrapped, method_name, event, event_kw)
             if isinstance(wrapped, _PRINTERS):
@@ -84,8 +93,36 @@ class StructlogBridge:
             self._factories[factory] = factory.__call__
             factory.__call__ = _naming(factory.__call__)
 
+    def set_levels(self, levels: Mapping[str, int]) -> None:
+        """Let these levels count, by logger, for structlog's loggers too, however they were bound or cached.
+
+        structlog's filtering loggers have no methods for what is below their level: they get them meanwhile.
+        """
+        for cls, name, method in self._methods:
+            setattr(cls, name, method)
+        self._methods = []
+        self._levels = dict(levels)
+        if not levels:
+            return
+        full = vars(structlog.make_filtering_bound_logger(logging.NOTSET))
+        for cls in _FILTERING:
+            for name, method in vars(cls).items():
+                if not name.startswith("_") and callable(method) and name != "get_effective_level":
+                    self._methods.append((cls, name, method))
+        for cls, name, _ in self._methods:
+            setattr(cls, name, full[name])
+
+    def _is_below(self, bound: Any, wrapped: Any, method_name: str) -> bool:
+        """Whether an event is below the level that counts for its logger at the moment."""
+        own = next((level for cls, level in _FILTERING.items() if isinstance(bound, cls)), logging.NOTSET)
+        name = getattr(wrapped, "name", None) or bound._context.get("logger") or ""
+        while name and name not in self._levels:
+            name = name.rpartition(".")[0]
+        return _LEVELS.get(method_name, logging.INFO) < self._levels.get(name or "root", own)
+
     def uninstall(self) -> None:
         """Give the events back to structlog alone."""
+        self.set_levels({})
         if self._original is not None:
             structlog.BoundLoggerBase._proxy_to_logger = self._original  # type: ignore[method-assign]
             self._original = None

@@ -95,9 +95,9 @@ class Outputs:
             again = {"file": str(self._file.path), "dropped": self._lost["file"]}
             self.announce(logging.WARNING, "the log file is written again", again, True)
 
-    def count_lost(self, output: str, reason: str, lines: int) -> None:
-        """Count lines that could not be written."""
-        self._counting(output)(reason, lines)
+    def count_lost(self, signal: str, reason: str, lines: int) -> None:
+        """Count lines that were not written, and say nothing."""
+        self._dropped.add(lines, {"search.telemetry.signal": signal, "search.telemetry.reason": reason})
 
     def _counting(self, output: str) -> Callable[[str, int], None]:
         def lost(reason: str, lines: int) -> None:

@@ -31,14 +31,15 @@ class Excluded:
     def __init__(
         self, patterns: tuple[re.Pattern[str], ...], root_path: str = "", paths: frozenset[str] = frozenset()
     ) -> None:
-        self._paths = _PROBES | paths
+        self._paths = paths
         self._patterns = patterns
         self._root_path = root_path.rstrip("/")
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether the request of this scope has no telemetry."""
         path: str = scope["path"]
-        if inner_path(scope, self._root_path) in self._paths and scope["type"] == "http":
+        inner = inner_path(scope, self._root_path)
+        if (inner in _PROBES or inner in self._paths) and scope["type"] == "http":
             return True
         if not self._patterns:
             return False

@@ -32,6 +32,7 @@ from otel_search.settings.accepts import (
     PATTERNS,
     PERCENTS,
     ROTATION,
+    SAMPLING,
     SECONDS,
     SECRETS,
     SLOW_QUERY,
@@ -42,6 +43,7 @@ from otel_search.settings.accepts import (
     Accepts,
     PartlyAcceptedError,
     Rotation,
+    Sampling,
     SlowQuery,
     number,
     one_of,
@@ -120,6 +122,13 @@ class Settings:
         LEVEL,
         "info",
         "Level of the root logger, as long as the application sets none itself.",
+    )
+    log_sampling: Sampling = _setting(
+        "OTEL_SEARCH_LOG_SAMPLING",
+        SAMPLING,
+        Sampling(),
+        """Repetitive lines, by event and level: how many of a second are kept, and one of how many then, which says in
+        `sampled` how many were left out. Warnings and above are sampled only if a level says so.""",
     )
     log_file: str = _setting(
         "OTEL_SEARCH_LOG_FILE",

@@ -245,6 +245,44 @@ def _addresses(text: str) -> tuple[str, ...]:
     return addresses
 
 
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How repetitive log lines are sampled.
+
+    Attributes:
+        first: So many of each event in a second are kept; 0 for all, always.
+        then: And of the others one of so many.
+        level: Up to which level, as in `logging`.
+    """
+
+    first: int = 0
+    then: int = 1
+    level: int = 20
+
+    @classmethod
+    def parse(cls, text: str) -> Sampling:
+        """The sampling in `100,50` or `100,50,warning`, or `off`; raises `ValueError`."""
+        parts = words(text.lower())
+        if parts == ("off",):
+            return cls()
+        first, then = (int(part) for part in parts[:2])
+        if not 1 <= first <= 1_000_000 or not 1 <= then <= 1_000_000 or len(parts) > 3:
+            raise ValueError
+        level = parts[2] if len(parts) == 3 else "info"
+        if level not in _LEVELS:
+            raise ValueError
+        return cls(first, then, _LEVELS[level])
+
+    def __str__(self) -> str:
+        if not self.first:
+            return "off"
+        level = next(word for word, number in _LEVELS.items() if number == self.level)
+        return f"{self.first},{self.then}" + ("" if level == "info" else f",{level}")
+
+
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
 ADDRESSES = Accepts(_addresses, "addresses of mail, separated by commas")
 SECONDS = Accepts(_seconds, "seconds, 0 to 3600")
@@ -266,3 +304,7 @@ KPI_SOURCES = Accepts(
     "`prometheus=<url>`, `elasticsearch=<url>` or `elasticsearch`, separated by commas; a URL is Prometheus'",
 )
 SLOW_QUERY = Accepts(SlowQuery.parse, "seconds, and exceptions as `index=seconds`, separated by commas")
+SAMPLING = Accepts(
+    Sampling.parse,
+    "lines of an event in a second, and one of how many then, as in `100,50`, or `100,50,warning`; or `off`",
+)
