@@ -57,6 +57,7 @@ class Gate:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._ordinary: set[str] = set()
         # Query texts without values, user agents, templated URLs: longer than what a redactor remembers, and the same.
         self._remembered = functools.lru_cache(maxsize=1024)(redactor.hidden)
 
@@ -192,13 +193,13 @@ class Gate:
     def _changed(self, attributes: Any) -> dict[str, Any]:
         """Those attributes whose values have to be others."""
         changed: dict[str, Any] = {}
-        field = self._redactor.field
+        ordinary = self._ordinary
         # Nobody writes to them any more: they can be read without the lock that the SDK takes for each one.
         plain: Mapping[str, Any] = getattr(attributes, "_dict", attributes)
         for name, value in plain.items():
             if name in _PLAIN:
                 continue
-            if field(name) is not None:
+            if name not in ordinary and not self._is_ordinary(name):
                 safe = self._pair(name, value)
             elif type(value) is str:
                 safe = self._text(value)
@@ -209,6 +210,12 @@ class Gate:
             if safe != value:
                 changed[name] = safe
         return changed
+
+    def _is_ordinary(self, name: str) -> bool:
+        is_ordinary = self._redactor.field(name) is None
+        if is_ordinary and len(self._ordinary) < _MOST_NAMES and len(name) < 128:
+            self._ordinary.add(name)
+        return is_ordinary
 
     def _text(self, text: str) -> str:
         safe = self._remembered(text) if len(text) < _LONG else self._redactor.hidden(text)
@@ -261,6 +268,8 @@ _NUMBERS = frozenset({bool, int, float, type(None)})
 
 _LONG = 1024
 """Characters from which on a text is not worth remembering."""
+
+_MOST_NAMES = 2048
 
 _LOOKED_AT = "_otel_search_looked_at"
 

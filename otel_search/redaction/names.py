@@ -42,13 +42,13 @@ class Names:
 
     def field(self, name: str) -> str | None:
         """What kind of secret a field, attribute or header of this name has for its value, or `None`."""
-        return self._known(name, in_url=False) if len(name) <= _LONGEST else self._decide(name, in_url=False)
+        return self._known(name, False) if len(name) <= _LONGEST else self._decide(name, False)
 
     def parameter(self, name: str) -> str | None:
         """As `field`, for the parameter of a URL or a form; its name may be percent-encoded."""
-        return self._known(name, in_url=True) if len(name) <= _LONGEST else self._decide(name, in_url=True)
+        return self._known(name, True) if len(name) <= _LONGEST else self._decide(name, True)
 
-    def _decide(self, name: str, *, in_url: bool) -> str | None:
+    def _decide(self, name: str, in_url: bool) -> str | None:
         if name in KEPT and not in_url:
             return None
         if "%" in name:
