@@ -1,6 +1,6 @@
 """What each rule fires at, and what it does not: samples that both readers of the rules are tested with.
 
-Samples are a minute apart and written as `promtool test rules` writes them: `0+6x30` is 0 and 30 more,
+Samples are written as `promtool test rules` writes them: `0+6x30` is 0 and 30 more,
 each greater by 6; `_x5` is six times nothing.
 """
 
@@ -39,22 +39,24 @@ class Example:
 
     Attributes:
         series: Samples by series; `job` and `instance` are added where they are not said.
-        at: The minute.
+        at: The number of the sample.
         labels: Of the alert, beside `job` and `severity`; `None` if it does not fire.
+        step: Minutes between samples.
     """
 
     rule: str
     series: Mapping[str, str]
     at: int
     labels: Mapping[str, str] | None
+    step: int = 1
 
 
-def _fires(rule: str, at: int, series: Mapping[str, str], **labels: str) -> Example:
-    return Example(rule, series, at, labels)
+def _fires(rule: str, at: int, series: Mapping[str, str], *, step: int = 1, **labels: str) -> Example:
+    return Example(rule, series, at, labels, step)
 
 
-def _rests(rule: str, at: int, series: Mapping[str, str]) -> Example:
-    return Example(rule, series, at, None)
+def _rests(rule: str, at: int, series: Mapping[str, str], *, step: int = 1) -> Example:
+    return Example(rule, series, at, None, step)
 
 
 def _durations(good: str, **buckets: str) -> dict[str, str]:
@@ -109,10 +111,10 @@ EXAMPLES = (
     _rests("ErrorBudgetBurnFast", 70, {_OK: "0+999x80", _FAILED: "0+1x80"}),
     # It was bad, and is not any more: the short window says so.
     _rests("ErrorBudgetBurnFast", 70, {_OK: "0+1000x80", _FAILED: "0+30x50 1500x30"}),
-    _fires("ErrorBudgetBurnSteady", 380, {_OK: "0+990x400", _FAILED: "0+10x400"}),
-    _rests("ErrorBudgetBurnSteady", 380, {_OK: "0+998x400", _FAILED: "0+2x400"}),
-    _fires("ErrorBudgetBurnSlow", 4500, {_OK: "0+998x4600", _FAILED: "0+2x4600"}),
-    _rests("ErrorBudgetBurnSlow", 4500, {_OK: "0+9999x4600", _FAILED: "0+1x4600"}),
+    _fires("ErrorBudgetBurnSteady", 80, {_OK: "0+990x90", _FAILED: "0+10x90"}, step=5),
+    _rests("ErrorBudgetBurnSteady", 80, {_OK: "0+998x90", _FAILED: "0+2x90"}, step=5),
+    _fires("ErrorBudgetBurnSlow", 170, {_OK: "0+998x190", _FAILED: "0+2x190"}, step=30),
+    _rests("ErrorBudgetBurnSlow", 170, {_OK: "0+9999x190", _FAILED: "0+1x190"}, step=30),
     _fires(
         "SearchErrors",
         20,
@@ -301,9 +303,9 @@ def evaluated(example: Example, rule: Rule) -> list[Alert]:
     samples = {series: expanded(values) for series, values in example.series.items()}
     rule = dataclasses.replace(rule, readers=("process",))
     engine = Engine(lambda: (rule,), Alerts(service=SERVICE), lambda _: None)
-    for minute in range(example.at + 1):
-        merged = merged_of({name: each[minute] for name, each in samples.items() if minute < len(each)})
-        engine.look(minute * MINUTE, merged)
+    for number in range(example.at + 1):
+        merged = merged_of({name: each[number] for name, each in samples.items() if number < len(each)})
+        engine.look(number * example.step * MINUTE, merged)
     return [alert for alert in engine.alerts.known.values() if alert.state == FIRING]
 
 

@@ -155,34 +155,40 @@ def _rule(content: Any, file: str) -> Rule:
     for needed in ("name", "condition", "message_template"):
         if not isinstance(fields.get(needed), str):
             raise _fault(f"{where}: {needed}", fields.get(needed), "text")
-    made = Rule(
-        name=fields["name"],
-        condition=condition_of(fields["condition"], where),
-        summary=fields["message_template"],
-    )
-    return _changed(made, {k: v for k, v in fields.items() if k in (*_CHANGES, "by")}, file)
+    try:
+        made = Rule(
+            name=fields["name"],
+            condition=condition_of(fields["condition"], f"alert rule {fields['name']!r}"),
+            summary=fields["message_template"],
+            by=_words(fields.get("by") or ()),
+        )
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return _changed(made, {name: value for name, value in fields.items() if name in _CHANGES}, file)
 
 
 def _changed(rule: Rule, changes: Mapping[str, Any], file: str) -> Rule:
     where = f"{file}: alert rule {rule.name!r}"
-    _known(changes, (*_CHANGES, "by"), where)
+    _known(changes, _CHANGES, where)
     fields: dict[str, Any] = {}
+    threshold: float | None = None
     for name, value in changes.items():
         match name:
             case "threshold":
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     raise _fault(f"{where}: threshold", value, "a number")
-                rule = rule.with_threshold(float(value))
+                threshold = float(value)
             case "for" | "keep_firing_for":
                 fields["pending" if name == "for" else "keep"] = _seconds(value, f"{where}: {name}")
-            case "recipients" | "by":
+            case "recipients":
                 fields[name] = _words(value)
             case "message_template":
                 fields["summary"] = str(value)
             case _:
                 fields[name] = str(value)
     try:
-        return dataclasses.replace(rule, **fields)
+        changed = dataclasses.replace(rule, **fields)
+        return changed if threshold is None else changed.with_threshold(threshold)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

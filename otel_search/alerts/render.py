@@ -9,7 +9,7 @@ import yaml
 
 from otel_search.alerts import examples
 from otel_search.alerts.examples import INSTANCE, SERVICE, Example
-from otel_search.alerts.expression import Absent, Expression
+from otel_search.alerts.expression import Absent, Expression, leaves
 from otel_search.alerts.promql import duration, promql, recordings
 from otel_search.alerts.rules import Rule
 from otel_search.alerts.template import for_prometheus
@@ -22,7 +22,7 @@ _HEAD = """\
 # Change the rules or the options, and not this file.
 """
 
-RECORDINGS, ALERTS, TESTS = "recordings.yaml", "alerts.yaml", "tests/alerts.yaml"
+RECORDINGS, ALERTS, TESTS = "recordings.yaml", "alerts.yaml", "tests/every-{step}m.yaml"
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
@@ -76,18 +76,34 @@ def prometheus(rules: Iterable[Rule], runbooks: str, command: str) -> dict[str, 
             {"groups": recorded},
         ),
         ALERTS: document("Alerting rules for Prometheus 3.", command, {"groups": alerts}),
-        TESTS: document(
-            "Samples at which each rule fires, and others at which it does not: promtool test rules tests/alerts.yaml\n"
+        **_tests(chosen, runbooks, command, [group["name"] for group in (*recorded, *alerts)]),
+    }
+
+
+def _tests(rules: Iterable[Rule], runbooks: str, command: str, groups: Iterable[str]) -> dict[str, str]:
+    """A file for each distance between samples: Prometheus evaluates all rules of a file at all of its samples."""
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for example, rule in examples.of(rule for rule in rules if not _is_drill(rule)):
+        steps.setdefault(example.step, []).append(_test(example, rule, runbooks))
+    return {
+        TESTS.format(step=step): document(
+            "Samples at which rules fire, and others at which they do not, for promtool test rules.\n"
             "What is expected was computed from the same samples by the evaluator in the process.",
             command,
             {
                 "rule_files": [f"../{RECORDINGS}", f"../{ALERTS}"],
-                "evaluation_interval": "1m",
-                "group_eval_order": [group["name"] for group in (*recorded, *alerts)],
-                "tests": [_test(example, rule, runbooks) for example, rule in examples.of(chosen)],
+                "evaluation_interval": f"{step}m",
+                "group_eval_order": list(groups),
+                "tests": tests,
             },
-        ),
+        )
+        for step, tests in steps.items()
     }
+
+
+def _is_drill(rule: Rule) -> bool:
+    """Whether the rule looks at less time than lies between two samples."""
+    return rule.expression is not None and any(0 < leaf.seconds < 60 for leaf in leaves(rule.expression))
 
 
 def _recording_groups(rules: Iterable[Rule]) -> list[dict[str, Any]]:
@@ -136,23 +152,21 @@ def _annotations(summary: str, rule: Rule, runbooks: str) -> dict[str, str]:
 def _test(example: Example, rule: Rule, runbooks: str) -> dict[str, Any]:
     own = {"job": SERVICE, "instance": INSTANCE}
     series = {"target_info": f"1x{example.at}", **example.series}
-    expected: list[Mapping[str, Any]] = []
-    if example.labels is not None:
-        job = {} if isinstance(rule.expression, Absent) else {"job": SERVICE}
-        expected = [
-            {
-                "exp_labels": {"severity": rule.severity, **job, **alert.labels},
-                "exp_annotations": _annotations(alert.summary, rule, runbooks),
-            }
-            for alert in examples.evaluated(example, rule)
-        ]
-        if not expected:
-            raise ValueError(f"the example of {rule.name} does not let it fire")
+    job = {} if isinstance(rule.expression, Absent) else {"job": SERVICE}
+    expected = [
+        {
+            "exp_labels": {"severity": rule.severity, **job, **alert.labels},
+            "exp_annotations": _annotations(alert.summary, rule, runbooks),
+        }
+        for alert in examples.evaluated(example, rule)
+    ]
     return {
         "name": f"{rule.name} {'fires' if expected else 'does not fire'}",
-        "interval": "1m",
+        "interval": f"{example.step}m",
         "input_series": [{"series": _series(name, own), "values": values} for name, values in series.items()],
-        "alert_rule_test": [{"eval_time": f"{example.at}m", "alertname": rule.name, "exp_alerts": expected}],
+        "alert_rule_test": [
+            {"eval_time": f"{example.at * example.step}m", "alertname": rule.name, "exp_alerts": expected}
+        ],
     }
 
 

@@ -125,13 +125,20 @@ class Rule:
         Raises:
             ValueError: It has none.
         """
-        condition = self.condition
-        if isinstance(condition, Comparison):
-            return dataclasses.replace(self, condition=dataclasses.replace(condition, right=Number(value)))
-        if isinstance(condition, Both) and isinstance(condition.left, Comparison):
-            left = dataclasses.replace(condition.left, right=Number(value))
-            return dataclasses.replace(self, condition=dataclasses.replace(condition, left=left))
-        raise ValueError(f"alert rule {self.name!r} has no threshold to set")
+        old = self.threshold
+        if old is None or callable(self.condition):
+            raise ValueError(f"alert rule {self.name!r} has no threshold to set")
+        return dataclasses.replace(self, condition=_compared(self.condition, old, value))
+
+
+def _compared(condition: Expression, old: float, new: float) -> Expression:
+    """The condition with another threshold; one over two windows has it twice."""
+    match condition:
+        case Both(left, right):
+            return Both(_compared(left, old, new), _compared(right, old, new))
+        case Comparison(op, left, right) if right.value == old:
+            return Comparison(op, left, Number(new))
+    return condition
 
 
 def condition_of(condition: object, where: str) -> Condition:
