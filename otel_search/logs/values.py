@@ -35,19 +35,22 @@ class Values:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._kind = redactor.field
+        self._short_name_kind = lru_cache(maxsize=2048)(redactor.field)
         # Routes, methods, addresses, events: most short texts come again and again, and so do names.
         self._short = lru_cache(maxsize=4096)(self._clean)
         self._name = lru_cache(maxsize=2048)(self._clean)
 
     def field(self, name: str, value: Any) -> Any:
         """The value of the field `name`: None, bool, int, float, str, or lists and dicts of these."""
-        secret = self._kind(name)
+        secret = self._short_name_kind(name) if len(name) < SHORT else self._redactor.field(name)
         if secret is not None:
             return self._hidden(secret, value)
         kind = type(value)
         if kind is str:
-            return self.text(value)
+            if len(value) >= SHORT:
+                return self.text(value)
+            safe = self._short(value)
+            return safe if safe == value else self._counted(value, safe)
         if value is None or kind is bool:
             return value
         return self._value(value, 0)
@@ -66,9 +69,7 @@ class Values:
         length = len(text)
         if length < SHORT:
             safe = self._short(text)
-            if safe != text:
-                self._redactor.count(text, safe)
-            return safe
+            return safe if safe == text else self._counted(text, safe)
         if length > limit:
             # The beginning says what it is, the end of a traceback what went wrong.
             half = limit // 2
@@ -76,6 +77,10 @@ class Values:
             end = self._redactor.text(_encodable(text[-half - _MARGIN :]))[-half:]
             return f"{beginning}… [{length - 2 * half} characters left out] …{end}"
         return self._redactor.text(_encodable(text))
+
+    def _counted(self, text: str, safe: str) -> str:
+        self._redactor.count(text, safe)
+        return safe
 
     def _clean(self, text: str) -> str:
         return self._redactor.hidden(_encodable(text))
@@ -135,7 +140,7 @@ class Values:
                 result["…"] = f"{len(value) - _MAX_ITEMS} more"
                 break
             name = self.name(key)
-            kind = self._kind(name)
+            kind = self._redactor.field(name)
             result[name] = self._value(item, depth + 1) if kind is None else self._hidden(kind, item)
         return result
 
