@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from otel_search.viewer.page import parameters
+from otel_search.viewer.page import choices, parameters
 from otel_search.viewer.page.rendering import render, shown
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ LOG_COLUMNS = "id, time, trace_id, span_id, severity, level, logger, body, attri
 
 _MOST = 200
 _MOST_MATCHES = 5_000
+_MOST_LOOKED_AT = 200_000
 _LEVELS = {"debug": 5, "info": 9, "warning": 13, "error": 17}
 # What every line has, and what its own columns say.
 _SAID_ELSEWHERE = frozenset(
@@ -70,10 +71,7 @@ def page(request: Request) -> Response:
     asked = _asked(request)
     with request.app.state.store.snapshot() as connection:
         rows = _find(connection, asked)
-        loggers = [row[0] for row in connection.execute("SELECT DISTINCT logger FROM logs ORDER BY logger LIMIT 200")]
-        services = [
-            row[0] for row in connection.execute("SELECT DISTINCT service FROM resources ORDER BY service LIMIT 100")
-        ]
+        loggers, services = choices.loggers(connection), choices.services(connection)
     return render(
         request,
         "logs.html",
@@ -138,7 +136,12 @@ def _find(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3
         conditions.append("logger = :logger")
     if asked["service"]:
         values["service"] = asked["service"]
-        conditions.append("resource IN (SELECT id FROM resources WHERE service = :service)")
+        values["newest"] = _MOST_LOOKED_AT
+        # No index has lines by service: only so many of the newest are looked at.
+        conditions.append(
+            "resource IN (SELECT id FROM resources WHERE service = :service)"
+            " AND id > (SELECT max(id) FROM logs) - :newest"
+        )
     for name, sign in (("before", "<"), ("after", ">")):
         if asked[name]:
             values[name] = asked[name]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from otel_search.viewer.page import parameters
+from otel_search.viewer.page import choices, parameters
 from otel_search.viewer.page.rendering import chart, render
 from otel_search.viewer.page.traces import TRACE_COLUMNS
 from otel_search.viewer.store.buckets import quantile, summed
@@ -34,7 +34,7 @@ def page(request: Request) -> Response:
             "window": window,
             "windows": parameters.WINDOWS,
             "service": service,
-            "services": services_of(connection),
+            "services": choices.services(connection),
             "parameters": {"window": window.name, "service": service},
             **_durations(connection, window, start, service),
             "routes": _routes(connection, window, start, service),
@@ -42,11 +42,6 @@ def page(request: Request) -> Response:
             "findings": _findings(connection, start, service),
         }
     return render(request, "now.html", **context)
-
-
-def services_of(connection: sqlite3.Connection) -> list[str]:
-    """The services that have sent something."""
-    return [row[0] for row in connection.execute("SELECT DISTINCT service FROM resources ORDER BY service LIMIT 100")]
 
 
 def _durations(connection: sqlite3.Connection, window: Window, start: int, service: str) -> dict[str, Any]:
@@ -138,7 +133,10 @@ def _findings(connection: sqlite3.Connection, start: int, service: str) -> list[
     found: dict[int, sqlite3.Row] = {}
     for source, most in (  # our own words, and no one else's
         (f"traces WHERE errors > 0 AND {within} ORDER BY start DESC", 3),
-        *((f"traces WHERE finding = '{kind}' AND {within} ORDER BY start DESC", 2) for kind in _FINDINGS),
+        *(
+            (f"traces WHERE finding != '' AND finding = '{kind}' AND {within} ORDER BY start DESC", 2)
+            for kind in _FINDINGS
+        ),
         # Of the slowest ones of all times, those of this window: by the index of durations alone.
         (f"(SELECT * FROM traces ORDER BY duration DESC LIMIT 200) WHERE {within} ORDER BY duration DESC", 2),  # noqa: S608
     ):

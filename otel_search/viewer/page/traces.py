@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse
 
-from otel_search.viewer.page import parameters
+from otel_search.viewer.page import choices, parameters
 from otel_search.viewer.page.rendering import render
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _STATUSES = ("2xx", "3xx", "4xx", "5xx")
 _OUTCOMES = {
     "errors": "errors > 0",
-    "empty": "finding = 'empty'",
-    "partial": "finding IN ('partial', 'timeout')",
-    "retried": "finding = 'retried'",
+    "empty": "finding != '' AND finding = 'empty'",
+    "partial": "finding != '' AND finding IN ('partial', 'timeout')",
+    "retried": "finding != '' AND finding = 'retried'",
     "any": "finding != ''",
 }
 
@@ -48,15 +49,7 @@ def page(request: Request) -> Response:
     }
     with request.app.state.store.snapshot() as connection:
         rows = _find(connection, asked)
-        routes = [
-            row[0]
-            for row in connection.execute(
-                "SELECT DISTINCT route FROM traces WHERE route != '' ORDER BY route LIMIT 200"
-            )
-        ]
-        services = [
-            row[0] for row in connection.execute("SELECT DISTINCT service FROM resources ORDER BY service LIMIT 100")
-        ]
+        routes, services = choices.routes(connection), choices.services(connection)
     return render(
         request,
         "traces.html",
@@ -76,11 +69,13 @@ def page(request: Request) -> Response:
 def _find(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3.Row]:
     conditions: list[str] = []
     values: dict[str, Any] = {"most": _MOST + 1, "matches": _MOST_MATCHES}
+    few = False
     if asked["q"]:
         match = parameters.match_of(asked["q"])
         if not match:
             return []
         values["match"] = match
+        few = True
         conditions.append(
             "id IN (SELECT trace FROM spans WHERE id IN"
             " (SELECT rowid FROM span_words WHERE span_words MATCH :match ORDER BY rowid DESC LIMIT :matches)"
@@ -91,21 +86,35 @@ def _find(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3
         if asked[name]:
             conditions.append(f"{name} = :{name}")
             values[name] = asked[name]
-    if asked["status"] in _STATUSES:
-        values["status"] = int(asked["status"][0]) * 100
-        conditions.append("status BETWEEN :status AND :status + 99")
-    elif asked["status"]:
-        values["status"] = int(asked["status"])
-        conditions.append("status = :status")
+    for column, condition in _ranges(asked, values):
+        if _is_rare(connection, condition, values):
+            few = True
+            conditions.append(f"id IN (SELECT id FROM traces WHERE {condition})")  # noqa: S608  our own words
+        else:
+            conditions.append(f"+{column} {condition.removeprefix(column)}")
     if asked["outcome"]:
         conditions.append(_OUTCOMES[asked["outcome"]])
-    if asked["min"]:
-        values["min"] = asked["min"] * 1_000_000
-        conditions.append("duration >= :min")
     if asked["before"]:
         values["before"] = asked["before"]
         conditions.append("start < :before")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     order = "duration" if asked["sort"] == "slowest" else "start"
-    query = f"SELECT {TRACE_COLUMNS} FROM traces {where} ORDER BY {order} DESC LIMIT :most"  # noqa: S608  our own words
+    # A plus keeps SQLite from an index: few rows are sorted, and of many the first are taken as they lie.
+    query = f"SELECT {TRACE_COLUMNS} FROM traces {where} ORDER BY {'+' if few else ''}{order} DESC LIMIT :most"  # noqa: S608  our own words
     return connection.execute(query, values).fetchall()
+
+
+def _ranges(asked: dict[str, Any], values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Conditions that many rows may fulfil or few: the column, and the whole of it."""
+    if asked["status"]:
+        low = int(asked["status"][0]) * 100 if asked["status"] in _STATUSES else int(asked["status"])
+        values |= {"low": low, "high": low + 99 if asked["status"] in _STATUSES else low}
+        yield "status", "status BETWEEN :low AND :high"
+    if asked["min"]:
+        values["min"] = min(asked["min"], 10**12) * 1_000_000
+        yield "duration", "duration >= :min"
+
+
+def _is_rare(connection: sqlite3.Connection, condition: str, values: dict[str, Any]) -> bool:
+    query = f"SELECT count(*) FROM (SELECT 1 FROM traces WHERE {condition} LIMIT :matches)"  # noqa: S608  our own words
+    return bool(connection.execute(query, values).fetchone()[0] < _MOST_MATCHES)

@@ -34,6 +34,7 @@ CREATE INDEX traces_by_route ON traces (route, start);
 CREATE INDEX traces_by_service ON traces (service, start);
 CREATE INDEX traces_by_status ON traces (status, start);
 CREATE INDEX traces_by_finding ON traces (finding, start) WHERE finding != '';
+CREATE INDEX traces_with_findings ON traces (start) WHERE finding != '';
 CREATE INDEX traces_with_errors ON traces (start) WHERE errors > 0;
 
 CREATE TABLE spans (
