@@ -11,7 +11,7 @@ CONTRIB := .venv-contrib
 UPSTREAM := .venv-upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-current test-elasticsearch8 test-contrib backends dashboards env lint format constraints bench clean
+.PHONY: help install demo test test-current test-elasticsearch8 test-contrib backends alerts dashboards env lint format constraints bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,7 +25,7 @@ endef
 TEST_TOOLS := aiosmtpd hypothesis pytest websockets
 
 $(VENV)/installed: pyproject.toml constraints/current.txt
-	$(call environment,$(VENV),constraints/current.txt,--editable '.[cli$(,)demo$(,)kpis]' $(TEST_TOOLS) axe-playwright-python grafana-foundation-sdk gunicorn loguru mypy playwright ruff opentelemetry-configuration opentelemetry-distro python-json-logger trustme)
+	$(call environment,$(VENV),constraints/current.txt,--editable '.[alerts$(,)cli$(,)demo$(,)kpis]' $(TEST_TOOLS) axe-playwright-python grafana-foundation-sdk gunicorn loguru mypy playwright ruff opentelemetry-configuration opentelemetry-distro python-json-logger trustme)
 
 $(ELASTICSEARCH8)/installed: pyproject.toml constraints/elasticsearch8.txt
 	$(call environment,$(ELASTICSEARCH8),constraints/elasticsearch8.txt,--editable '.[demo$(,)elasticsearch-dsl]' $(TEST_TOOLS))
@@ -57,6 +57,9 @@ backends: $(VENV)/installed ## build the Collector, Jaeger and Prometheus from t
 	if [ $$status -eq 3 ] && [ -z "$$OTEL_SEARCH_REQUIRE_BACKENDS" ]; \
 	then echo "NOTICE: no usable Go: the tests against the real Collector, Jaeger and Prometheus will be skipped."; \
 	else exit $$status; fi; }
+
+alerts: $(VENV)/installed ## write the alert rules in collector/ for Prometheus and Alertmanager
+	$(VENV)/bin/otel-search alerts render --out collector --smtp-host mailpit --smtp-port 1025 --smtp-security plain
 
 dashboards: $(VENV)/installed ## generate collector/grafana from the telemetry schema
 	@$(VENV)/bin/python -m dashboards

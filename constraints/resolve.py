@@ -17,7 +17,7 @@ TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websocket
 
 LANES = {
     "current": [
-        ".[cli,demo,kpis]",
+        ".[alerts,cli,demo,kpis]",
         "elasticsearch[async]>=9.5",
         "axe-playwright-python",
         # Epochs order its releases by date; this is the newest for the newest Grafana.
