@@ -81,7 +81,7 @@ class Hooks:
         self._excepted.add(app)
         self._restore(app)
         if not self._every_app and not self._chosen:
-            logs.give_back()
+            self.uninstall()
 
     def _serves(self, app: fastapi.FastAPI) -> bool:
         return (self._every_app and app not in self._excepted) or app in self._chosen
