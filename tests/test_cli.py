@@ -77,6 +77,7 @@ def test_the_version_is_the_package_s() -> None:
         (["demo", "--", "uvicorn"], "otel-search demo takes no command after --"),
         (["demo", "--prot", "8000"], "unrecognized arguments: --prot"),
         (["doctor", "--timeout", "soon"], "'soon' are no seconds; accepted: above 0, up to 3600"),
+        (["doctor", "--ignore", "endpoint"], "--ignore endpoint is no finding; see docs/doctor.md"),
         (["run"], "which command? As in: otel-search run -- uvicorn app:app"),
         (["run", "--port", "eighty", "--", "uvicorn"], "'eighty' is not a port; accepted: 0 to 65535"),
     ],
@@ -169,7 +170,16 @@ def test_a_pipe_has_neither_colours_nor_progress() -> None:
     assert done.stderr == ""
 
 
-def test_an_interrupt_ends_the_doctor_and_what_it_has_started(tmp_path: Path) -> None:
+def test_a_finding_that_is_ignored_does_not_count() -> None:
+    well = {f"OTEL_{signal}_EXPORTER": "console" for signal in ("TRACES", "METRICS", "LOGS")}
+    env = {**well, "OTEL_PYTHON_DISTRO": "otel_search", "OTEL_SEARCH_LOGFORMAT": "json"}
+    assert run("doctor", env=env).returncode == 1
+    done = run("doctor", "--ignore", "setting-unknown", env=env)
+    assert (done.returncode, "setting-unknown" in done.stdout) == (0, False)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_doctor_and_what_it_has_started(tmp_path: Path, number: int, status: int) -> None:
     note = tmp_path / "pid"
     source = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(600)"
     process = subprocess.Popen(
@@ -180,8 +190,8 @@ def test_an_interrupt_ends_the_doctor_and_what_it_has_started(tmp_path: Path) ->
         text=True,
     )
     pid = int(eventually(lambda: note.exists() and note.read_text()))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, output, errors) == (130, "", "")
+    assert (process.returncode, output, errors) == (status, "", "")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

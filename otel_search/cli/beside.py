@@ -106,11 +106,9 @@ def _receiver(
     ends.enter_context(viewer)
     _say(f"Viewer    {viewer.url}")
     _say(f"Receiver  {viewer.endpoint}  OTLP over HTTP")
-    told = {
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "NO_PROXY": ",".join(filter(None, (environ.get("NO_PROXY"), HOST, "localhost"))),
-    }
-    return {**told, "OTEL_EXPORTER_OTLP_ENDPOINT": viewer.endpoint}
+    # The one in lower case wins, where there is one.
+    direct = {name: ",".join(filter(None, (environ.get(name), HOST))) for name in ("NO_PROXY", "no_proxy")}
+    return {**direct, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": viewer.endpoint}
 
 
 def _listening(port: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
@@ -29,11 +30,12 @@ from otel_search.processes import Guarded
 
 T = TypeVar("T")
 
-_FOLLOW = 8.0
+_FOLLOW = 6.0
 """Seconds in which telemetry has to arrive after the request; the delays are set to a fraction of it."""
 _SPAN = 3.0
 """Seconds after which a span that has not come does not come, if all else has."""
 _END = 20.0
+_PROMETHEUS_PORT = "9464"
 _DELAYS = {
     "OTEL_BSP_SCHEDULE_DELAY": "200",
     "OTEL_BLRP_SCHEDULE_DELAY": "200",
@@ -90,7 +92,9 @@ def observe(
                 start_new_session=True,
             )
         try:
-            _ask(seen, service, wanted, path, timeout, progress)
+            others = {environ.get("OTEL_SEARCH_MANAGEMENT_PORT", ""), _PROMETHEUS_PORT}
+            look = functools.partial(_listening, service.pid, wanted, others)
+            _ask(seen, service, look, path, timeout, progress)
             if not seen.failed and questions.are_answered:
                 progress("following its telemetry")
                 began = time.monotonic()
@@ -123,19 +127,20 @@ def _environment(
         "PYTHONPATH": python_path,
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
-        "NO_PROXY": ",".join(filter(None, (environ.get("NO_PROXY"), "127.0.0.1"))),
+        # The one in lower case wins, where there is one.
+        **{name: ",".join(filter(None, (environ.get(name), "127.0.0.1"))) for name in ("NO_PROXY", "no_proxy")},
     }
 
 
 def _ask(
     seen: Observed,
     service: Guarded,
-    wanted: int | None,
+    look: Callable[[], str],
     path: str,
     timeout: float,
     progress: Callable[[str], None],
 ) -> None:
-    address = _until(lambda: service.poll() is not None or _listening(service.pid, wanted), timeout)
+    address = _until(lambda: service.poll() is not None or look(), timeout)
     if service.poll() is not None:
         seen.failed, seen.detail = "ended", f"it ended with status {service.returncode} before it served"
     elif not isinstance(address, str) or not address:
@@ -194,8 +199,8 @@ def _is_taken(port: int) -> bool:
     return False
 
 
-def _listening(pid: int, wanted: int | None) -> str:
-    """The address that a process or one of its children listens on, as `host:port`."""
+def _listening(pid: int, wanted: int | None, others: Container[str]) -> str:
+    """The address that a process or one of its children listens on, as `host:port`; not one of our `others`."""
     found: list[tuple[str, int]] = []
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -204,7 +209,7 @@ def _listening(pid: int, wanted: int | None) -> str:
                 listening = [c for c in each.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
                 found += [(connection.laddr.ip, connection.laddr.port) for connection in listening]
     for ip, port in found:
-        if wanted in (None, port):
+        if port == wanted or (wanted is None and str(port) not in others):
             host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(ip, f"[{ip}]" if ":" in ip else ip)  # noqa: S104
             return f"{host}:{port}"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ def examine(
     environ: Mapping[str, str],
     command: Sequence[str] = (),
     *,
+    ignored: Container[str] = (),
     path: str = "/",
     timeout: float = 30.0,
     progress: Callable[[str], None] = lambda _: None,
@@ -69,6 +70,7 @@ def examine(
     Args:
         environ: The environment that the application gets.
         command: The application's command, without the launcher.
+        ignored: Names of checks that do not look.
         path: What to ask the application for.
         timeout: Seconds in which it has to serve, and then to answer.
         progress: Told what is being done.
@@ -78,11 +80,14 @@ def examine(
         progress("asking the endpoints")
         case.probes  # noqa: B018 - asked now, and known from here on
     if command and case.launcher is not None:
+        # Where the variables do not decide on exporters, there is none to stand in the place of.
+        by_variables = {} if case.is_silent else case.effective
         case.application = observe(
-            command, environ, case.effective, case.launcher, path=path, timeout=timeout, progress=progress
+            command, environ, by_variables, case.launcher, path=path, timeout=timeout, progress=progress
         )
     progress("")
-    return Examination(case, [finding for check in CHECKS.values() for finding in check.findings(case)])
+    looking = [check for check in CHECKS.values() if check.name not in ignored]
+    return Examination(case, [finding for check in looking for finding in check.findings(case)])
 
 
 def in_charge(case: Case) -> dict[str, str]:

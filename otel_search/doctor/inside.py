@@ -24,7 +24,8 @@ ADDRESS = "_OTEL_SEARCH_DOCTOR"
 def report() -> None:
     """Stand by for the doctor's questions, in this process and in those that it forks."""
     address = settings.environment().get(ADDRESS)
-    if address:
+    # multiprocessing's own process has no telemetry to tell of.
+    if address and not any("multiprocessing.resource_tracker" in argument for argument in sys.orig_argv):
         _start(address)
         os.register_at_fork(after_in_child=lambda: _start(address))
 
@@ -58,7 +59,7 @@ def facts() -> dict[str, Any]:
             signal: f"{type(each).__module__}.{type(each).__qualname__}" if hasattr(each, "force_flush") else ""
             for signal, each in providers.items()
         },
-        "sampler": _text(providers["traces"].sampler.get_description),
+        "sampler": _sampler(providers["traces"]),
         "exporters": {signal: _exporters(each) for signal, each in providers.items()},
         "instrumented": _instrumented(),
         "apps": _apps(),
@@ -67,11 +68,9 @@ def facts() -> dict[str, Any]:
     }
 
 
-def _text(get: Any) -> str:
-    try:
-        return str(get())
-    except Exception:
-        return ""
+def _sampler(provider: Any) -> str:
+    sampler = getattr(provider, "sampler", None)
+    return "" if sampler is None else str(sampler.get_description())
 
 
 def _providers() -> dict[str, Any]:

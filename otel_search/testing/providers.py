@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 
 from otel_search import semconv
 from otel_search.testing.fixed import FixedIds, Stamp
@@ -91,7 +92,7 @@ class Providers:
         resource = Resource.create({})
         tracers = _given_or_set(
             trace.get_tracer_provider,
-            lambda: trace.set_tracer_provider(TracerProvider(resource=resource, id_generator=self.ids)),
+            lambda: trace.set_tracer_provider(TracerProvider(DEFAULT_ON, resource, id_generator=self.ids)),
         )
         tracers.add_span_processor(SimpleSpanProcessor(self.spans))
         if _is_given(metrics.get_meter_provider()):

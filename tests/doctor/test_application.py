@@ -181,6 +181,19 @@ def test_a_port_that_is_taken() -> None:
     assert f"port {port} is in use already" in examined.finds("application-not-started")
 
 
+SILENT = {"sdk-disabled": {"OTEL_SDK_DISABLED": "true"}, "config-file": {"OTEL_CONFIG_FILE": "telemetry.yaml"}}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_where_the_variables_do_not_decide_nothing_is_missed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "telemetry.yaml").write_text('file_format: "1.0"\n')
+    env = {variable: text.replace("telemetry", f"{tmp_path}/telemetry") for variable, text in SILENT[name].items()}
+    with Receiver(lambda _: None) as receiver:
+        examined = Examined(uvicorn("basic:app"), receiver.endpoint, "--path", "/v1/items/1", env=env)
+    assert set(examined.findings) == {name}
+    assert examined.facts["application"]["status"] == 200
+
+
 def test_the_exporter_for_prometheus_beside_workers() -> None:
     env = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(free_port())}
     with Receiver(lambda _: None) as receiver:

@@ -25,7 +25,7 @@ def _answered(case: Case) -> Observed | None:
 def server_span_missing(case: Case) -> Iterator[str]:
     """With what is known of the cause."""
     seen = _answered(case)
-    if seen is None or seen.server_spans:
+    if seen is None or seen.server_spans or case.is_silent:
         return
     if not any(target.signal == "traces" for target in targets(case.effective)):
         return  # they were not to come here
