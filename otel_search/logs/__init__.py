@@ -63,12 +63,13 @@ class _Installation:
         self.logging.install()
         self.structlog.install()
         self.loguru.install()
+        self.chain.writes_lines = not self.policy.stands_aside
         if not self.policy.stands_aside:
             self.take_over()
 
     def take_over(self) -> None:
         """The lines of this process are its own."""
-        self.policy.stands_aside = False
+        self.policy.stands_aside, self.chain.writes_lines = False, True
         root = logging.getLogger()
         if root.level == logging.WARNING:  # Python's own default
             self._root_level = root.level

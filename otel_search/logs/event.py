@@ -57,6 +57,8 @@ class EventChain:
         self._provider: _logs.LoggerProvider | None = None
         self._loggers: dict[str, _logs.Logger] = {}
         self._behind: Behind | None = None
+        self.writes_lines = True
+        """Whether this process's lines are ours to write; records are made of its events in any case."""
         self._sampler = Sampler(sampling, self._left_out) if sampling is not None and sampling.first else None
 
     def _left_out(self, lines: int) -> None:
@@ -119,6 +121,7 @@ class EventChain:
                 return
             if left_out:
                 fields = {**fields, semconv.LOG_SAMPLED: left_out}
+        to_stdout = to_stdout and self.writes_lines
         behind = self._behind
         if behind is None:
             self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())

@@ -22,6 +22,8 @@ _MARGIN = 4096
 """Characters that are looked at beyond a cut, so that no half of a secret stays; a long private key has 3300."""
 _MAX_DEPTH = 8
 _MAX_ITEMS = 256
+_MAX_TOTAL = 4_096
+"""Items of a whole structure, however they are nested; 64 characters of text count as one."""
 _MAX_INTEGER = 2**63 - 1
 _LONG_INTEGER = 10**12
 
@@ -53,7 +55,7 @@ class Values:
             return safe if safe == value else self._counted(value, safe)
         if value is None or kind is bool:
             return value
-        return self._value(value, 0)
+        return self._value(value, 0, [_MAX_TOTAL])
 
     def _hidden(self, kind: str, value: Any) -> Any:
         if value is None or (type(value) is str and MARKER.fullmatch(value)):
@@ -92,12 +94,14 @@ class Values:
         except Exception as error:
             return f"<{type(value).__name__}: its text raises {type(error).__name__}>"
 
-    def _value(self, value: Any, depth: int) -> Any:
+    def _value(self, value: Any, depth: int, left: list[int]) -> Any:
         kind = type(value)
         if value is None or kind is bool:
             return value
         if kind is str:
-            return self.text(value)
+            text = self.text(value)
+            left[0] -= len(text) >> 6
+            return text
         if kind is int:
             if -_LONG_INTEGER < value < _LONG_INTEGER:
                 return value
@@ -106,13 +110,13 @@ class Values:
         if kind is float:
             return value if math.isfinite(value) else str(value)
         try:
-            return self._converted(value, depth)
+            return self._converted(value, depth, left)
         except Exception:
             return self.of_object(value)
 
-    def _converted(self, value: Any, depth: int) -> Any:
+    def _converted(self, value: Any, depth: int, left: list[int]) -> Any:
         if isinstance(value, Enum):
-            return self._value(value.value, depth)
+            return self._value(value.value, depth, left)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self.text(bytes(value[: 4 * MAX_TEXT]).decode("utf-8", "backslashreplace"))
         if isinstance(value, (datetime, date, time)):
@@ -121,36 +125,44 @@ class Values:
             return self.text(f"{type(value).__name__}: {value}")
         if isinstance(value, (bool, int, float, str)):  # subclasses of these, by their plain value
             base = next(base for base in (bool, str, int, float) if isinstance(value, base))
-            return self._value(base(value), depth)
+            return self._value(base(value), depth, left)
         if not isinstance(value, (dict, list, tuple, set, frozenset)):
-            return self._of_structure(value, depth)
+            return self._of_structure(value, depth, left)
         if depth >= _MAX_DEPTH:  # also the end of a structure that contains itself
             return f"<{type(value).__name__} too deep>"
         if isinstance(value, dict):
-            return self._dict(value, depth)
-        items = [self._value(item, depth + 1) for item, _ in zip(value, range(_MAX_ITEMS), strict=False)]
-        if len(value) > _MAX_ITEMS:
-            items.append(f"… {len(value) - _MAX_ITEMS} more")
+            return self._dict(value, depth, left)
+        items: list[Any] = []
+        for item in value:
+            if len(items) == _MAX_ITEMS or left[0] <= 0:
+                items.append(f"… {len(value) - len(items)} more")
+                break
+            left[0] -= 1
+            items.append(self._value(item, depth + 1, left))
         return items
 
-    def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    def _dict(self, value: dict[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for count, (key, item) in enumerate(value.items()):
-            if count == _MAX_ITEMS:
-                result["…"] = f"{len(value) - _MAX_ITEMS} more"
+            if count == _MAX_ITEMS or left[0] <= 0:
+                result["…"] = f"{len(value) - count} more"
                 break
+            left[0] -= 1
             name = self.name(key)
             kind = self._redactor.field(name)
-            result[name] = self._value(item, depth + 1) if kind is None else self._hidden(kind, item)
+            result[name] = self._value(item, depth + 1, left) if kind is None else self._hidden(kind, item)
         return result
 
-    def _of_structure(self, value: Any, depth: int) -> Any:
+    def _of_structure(self, value: Any, depth: int, left: list[int]) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self._value({entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}, depth)
+            fields = {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+            return self._value(fields, depth, left)
         if callable(getattr(type(value), "model_dump", None)):  # pydantic, without importing it
-            return self._value(value.model_dump(), depth)
+            return self._value(value.model_dump(), depth, left)
         if hasattr(type(value), "dtype") and callable(getattr(value, "tolist", None)):  # numpy and its like
-            return self._value(value.tolist(), depth)
+            # A large array's own text is short; its list would take the event loop's time.
+            is_large = getattr(value, "size", 1) > _MAX_ITEMS
+            return self.of_object(value) if is_large else self._value(value.tolist(), depth, left)
         return self.of_object(value)
 
 

@@ -26,6 +26,7 @@ def run(how: str, launcher: bool = True) -> dict[str, str | int]:
         "shell": ["sh", "-c", f"{sys.executable} {PROGRAM} plain"],
         "failing": [sys.executable, PROGRAM, "failing"],
         "structlog": [sys.executable, PROGRAM, "structlog"],
+        "operation": [sys.executable, PROGRAM, "operation"],
         "loguru": [sys.executable, PROGRAM, "loguru"],
     }[how]
     env = {name: value for name, value in os.environ.items() if launcher or name != "PYTHONPATH"}

@@ -14,6 +14,11 @@ if how == "structlog":
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     structlog.get_logger().info("structured", level_of="detail", timestamp="then")
+elif how == "operation":
+    from otel_search import operation
+
+    with operation("nightly_import"):
+        print("imported", file=sys.stderr)
 elif how == "loguru":
     from loguru import logger
 

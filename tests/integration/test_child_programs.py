@@ -22,7 +22,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-@pytest.mark.parametrize("how", ["file", "code", "shell", "failing", "structlog", "loguru"])
+@pytest.mark.parametrize("how", ["file", "code", "shell", "failing", "structlog", "loguru", "operation"])
 def test_its_streams_and_its_status_are_as_without_the_launcher(service: Service, how: str) -> None:
     expected = service.get(f"/run/{how}?launcher=false").json()
     found = service.get(f"/run/{how}").json()
@@ -31,7 +31,10 @@ def test_its_streams_and_its_status_are_as_without_the_launcher(service: Service
     assert found == expected
 
 
-@pytest.mark.parametrize(("how", "events"), [("file", ["careful 7", "a library says"]), ("loguru", ["from loguru"])])
+@pytest.mark.parametrize(
+    ("how", "events"),
+    [("file", ["careful 7", "a library says"]), ("loguru", ["from loguru"])],
+)
 def test_what_it_logs_is_exported_all_the_same(service: Service, how: str, events: list[str]) -> None:
     before = len(service.recording.logs)
     service.get(f"/run/{how}")

@@ -123,6 +123,55 @@ def test_many_items_are_cut_and_say_so(chain: Chain) -> None:
     assert items[-1] == "… 99744 more"
 
 
+def test_no_nesting_makes_a_line_without_bound(chain: Chain) -> None:
+    wide: Any = "a text of some length, as names and titles have it"
+    for _ in range(5):
+        wide = [wide] * 100  # 10,000,000,000 texts, in very little memory
+    structlog.get_logger().info("event", it=wide, of={"dicts": {str(number): {"in": wide} for number in range(99)}})
+    line = json_line(chain.line())
+    assert len(line) < 1_000_000
+    assert "more" in line
+
+
+def test_many_long_texts_are_cut_together(chain: Chain) -> None:
+    structlog.get_logger().info("event", it=["y" * 10_000] * 250)
+    items = chain.line()["it"]
+    assert 10 < len(items) < 40
+    assert items[-1] == f"… {250 - len(items) + 1} more"
+
+
+def test_a_large_array_is_not_made_a_list(chain: Chain) -> None:
+    class Array:
+        dtype, size = "float64", 10_000_000
+
+        def tolist(self) -> Any:
+            raise AssertionError("too much")
+
+        def __str__(self) -> str:
+            return "[0. 1. ... 9.]"
+
+    structlog.get_logger().info("event", it=Array())
+    assert chain.line()["it"] == "[0. 1. ... 9.]"
+
+
+@pytest.mark.parametrize("processor", ["format_exc_info", "dict_tracebacks", None])
+def test_causes_and_groups_are_kept(chain: Chain, processor: str | None) -> None:
+    first = [] if processor is None else [getattr(structlog.processors, processor)]
+    structlog.configure(processors=[*first, structlog.processors.JSONRenderer()])
+    try:
+        try:
+            raise ExceptionGroup("shards", [ValueError("shard 1"), KeyError("shard 2")])
+        except ExceptionGroup as group:
+            raise LookupError("search failed") from group
+    except LookupError:
+        structlog.get_logger().exception("failed")
+    line = chain.line()
+    assert (line["exception.type"], line["exception.message"]) == ("LookupError", "search failed")
+    for part in ("shard 1", "shard 2", "ExceptionGroup: shards", "direct cause", "LookupError: search failed"):
+        assert part in line["exception.stacktrace"]
+    assert chain.record().attributes["exception.stacktrace"] == line["exception.stacktrace"]
+
+
 def test_a_request_object_is_not_taken_apart(chain: Chain) -> None:
     request = Request({"type": "http", "headers": [(b"cookie", b"hunter2")], "method": "GET", "path": "/"})
     structlog.get_logger().info("event", request=request)
