@@ -51,6 +51,28 @@ def trustme_context(directory: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(directory / "authority.pem"))
 
 
+@pytest.mark.parametrize(
+    ("redacted_by", "distro", "hidden"),
+    [("otel-search", "otel-search", False), ("otel-search", "", True), ("none", "otel-search", True)],
+    ids=["its own", "another's", "everything"],
+)
+def test_redaction_is_for_those_who_do_not_redact_themselves(
+    tmp_path: Path, redacted_by: str, distro: str, hidden: bool
+) -> None:
+    require("otelcol-search")
+    with LogStore() as logs:
+        variables = {"ELASTICSEARCH_URL": logs.url, "COLLECTOR_REDACTED_BY": redacted_by}
+        with Collector(tmp_path, ("exporters/elasticsearch-otlp",), variables) as collector, httpx.Client() as client:
+            request = otlp.numbered("logs", "routed", 1)
+            (resource,) = request["resourceLogs"]
+            resource["resource"]["attributes"] += otlp.attributes(telemetry__distro__name=distro)
+            resource["scopeLogs"][0]["logRecords"][0]["attributes"] = otlp.attributes(password="hunter2")
+            otlp.send(client, collector.http_url, "logs", request)
+        ((_, record),) = eventually(lambda: logs.records)
+        ((key, value),) = [(pair.key, pair.value.string_value) for pair in record.attributes if pair.key == "password"]
+        assert (value != "hunter2") is hidden, key
+
+
 def test_a_service_that_pushes_no_metrics_is_scraped_and_has_its_exemplars(tmp_path: Path) -> None:
     for program in ("otelcol-search", "prometheus"):
         require(program)
