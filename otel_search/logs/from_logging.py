@@ -22,7 +22,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from otel_search import semconv
 from otel_search.context import EXCLUDED, REQUEST_ID
 from otel_search.logs import from_loguru
-from otel_search.logs.console import has_a_form_of_its_own, is_console
+from otel_search.logs.console import is_console
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.policy import Policy
 
@@ -81,56 +81,56 @@ class LoggingBridge:
         self._replaced = frozenset(names)
 
     def _handle(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        # What telemetry says of itself, and what its HTTP libraries say while it exports, would feed itself.
+        of_telemetry = record.name.partition(".")[0] == _TELEMETRY or _is_suppressed()
         if self._policy.stands_aside:
-            self._beside(logger, record)
+            if not of_telemetry and not record.name.startswith("otel_search"):
+                self._beside(logger, record)
             return
-        keeps = self._policy.lines == "theirs"
-        takes_all = self._policy.lines == "ours"
         on_console = reaches_root = accepted = kept = False
         others: list[logging.Handler] = []
+        consoles: list[logging.Handler] = []
         current: logging.Logger | None = logger
         while current is not None:
             for handler in current.handlers:
                 if is_console(handler):
                     on_console = True
-                    if keeps or (not takes_all and has_a_form_of_its_own(handler)):
-                        if record.levelno >= handler.level:
-                            accepted = kept = True
-                            others.append(handler)
-                    elif not accepted and record.levelno >= handler.level:
+                    if record.levelno < handler.level:
+                        continue
+                    if self._policy.keeps(handler):
+                        accepted = kept = True
+                        consoles.append(handler)
+                    elif not accepted:
                         # From Python 3.12 on a filter may put another record in its place.
                         answer: Any = handler.filter(record)
                         record = answer if isinstance(answer, logging.LogRecord) else record
                         accepted = bool(answer)
                 elif record.levelno >= handler.level and not self._sends_twice(handler):
-                    others.append(handler)
+                    (consoles if from_loguru.takes_from(handler) else others).append(handler)
             if current.parent is None:
                 reaches_root = True
             current = current.parent if current.propagate else None
+        held_back = self._suppressed(record) if of_telemetry else 0
+        is_silent = held_back is None or record.name in self._replaced or _is_told(record)
+        handlers = others if is_silent else [*others, *consoles]
         given: Collection[str] = ()
-        if others:
-            if record.name in self._replaced and kept:
-                return
+        if handlers:
             given = self._give_ids(record)
-            with from_loguru.forwarding(record, others) as forwarded:
-                for handler in others:
+            with from_loguru.forwarding(record, handlers) as forwarded:
+                for handler in handlers:
                     handler.handle(record)
             kept = kept or forwarded.on_console
             on_console = on_console or forwarded.expected
             accepted = accepted or forwarded.on_console
         # A logger cut off from the root, without a console handler, was silenced on purpose.
-        if (accepted or (reaches_root and not on_console)) and record.name not in self._replaced:
-            self._emit(record, given, to_stdout=not kept)
+        if not is_silent and (accepted or (reaches_root and not on_console)):
+            self._emit(record, given, to_stdout=not kept, to_otlp=not of_telemetry, suppressed=held_back)
 
     def _beside(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Let the record do what it would do without us, and make an OTLP record of it."""
-        of_telemetry = record.name.partition(".")[0] in (_TELEMETRY, "otel_search")
-        has_handlers = logger.hasHandlers()
-        if of_telemetry and not has_handlers:
-            return
         self._original(logger, record)
         last_resort = logging.lastResort.level if logging.lastResort is not None else logging.CRITICAL + 1
-        if has_handlers or record.levelno >= last_resort:
+        if logger.hasHandlers() or record.levelno >= last_resort:
             self._emit(record, (), to_stdout=False)
 
     def _give_ids(self, record: logging.LogRecord) -> Collection[str]:
@@ -164,10 +164,16 @@ class LoggingBridge:
         provider = getattr(handler, "_logger_provider", None)
         return provider is _logs.get_logger_provider() or self.exports_to_the_same(provider)
 
-    def _emit(self, record: logging.LogRecord, given: Collection[str], *, to_stdout: bool) -> None:
+    def _emit(
+        self,
+        record: logging.LogRecord,
+        given: Collection[str],
+        *,
+        to_stdout: bool,
+        to_otlp: bool = True,
+        suppressed: int | None = 0,
+    ) -> None:
         exc_info = as_exc_info(record.exc_info)
-        if exc_info is not None and record.name in _SERVERS_ERROR_LOGS and getattr(exc_info[1], LOGGED, False):
-            return
         pending = FROM_STRUCTLOG.get()
         if pending is not None:
             FROM_STRUCTLOG.set(None)
@@ -177,14 +183,8 @@ class LoggingBridge:
             event, fields = _event_of(record, given)
         if record.stack_info:
             fields = {**fields, "stack": record.stack_info}
-        # What telemetry says of itself, and what its HTTP libraries say while it exports, would feed itself.
-        of_telemetry = record.name.partition(".")[0] == _TELEMETRY or _is_suppressed()
-        if of_telemetry:
-            suppressed = self._suppressed(record)
-            if suppressed is None:
-                return
-            if suppressed:
-                fields = {**fields, "suppressed": suppressed}
+        if suppressed:
+            fields = {**fields, "suppressed": suppressed}
         event, fields = from_loguru.told(event, fields)
         self._chain.emit(
             created=record.created,
@@ -194,7 +194,7 @@ class LoggingBridge:
             fields=fields,
             exc_info=exc_info,
             to_stdout=to_stdout,
-            to_otlp=not of_telemetry,
+            to_otlp=to_otlp,
             kind=record.msg if type(record.msg) is str else "",
         )
 
@@ -210,6 +210,14 @@ class LoggingBridge:
             return None
         self._notices[key] = (now, 0)
         return held_back
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether this is a server's report of an exception that was logged already."""
+    if record.name not in _SERVERS_ERROR_LOGS or not record.exc_info:
+        return False
+    exc_info = as_exc_info(record.exc_info)
+    return exc_info is not None and getattr(exc_info[1], LOGGED, False)
 
 
 def _is_suppressed() -> bool:

@@ -54,13 +54,18 @@ def forwarding(record: logging.LogRecord, handlers: Iterable[logging.Handler]) -
     if "loguru" not in sys.modules:
         yield _NOTHING
         return
-    kinds: list[Any] = [type(handler) for handler in handlers]
-    forwarded = Forwarded(record.getMessage(), any(_gives_to_loguru(kind) for kind in kinds))
+    forwarded = Forwarded(record.getMessage(), any(takes_from(handler) for handler in handlers))
     token = _from_logging.set(forwarded)
     try:
         yield forwarded
     finally:
         _from_logging.reset(token)
+
+
+def takes_from(handler: logging.Handler) -> bool:
+    """Whether loguru takes the records of a handler of the standard library."""
+    kind: Any = type(handler)
+    return "loguru" in sys.modules and _gives_to_loguru(kind)
 
 
 def told(event: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:

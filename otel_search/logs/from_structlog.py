@@ -18,7 +18,7 @@ from opentelemetry import trace
 from structlog.exceptions import DropEvent
 
 from otel_search import semconv
-from otel_search.logs.console import has_a_form_of_its_own, is_console, is_standard_stream
+from otel_search.logs.console import is_console, is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.from_logging import FROM_STRUCTLOG
 from otel_search.logs.policy import Policy
@@ -138,7 +138,7 @@ class StructlogBridge:
             return None
         args: tuple[Any, ...] = (run.event,)
         kwargs: dict[str, Any] = {}
-        if self._policy.keeps_all or not _only_on_console(wrapped):
+        if self._policy.keeps_all or not self._is_ours(wrapped):
             args, kwargs = run.rendered(self._ids())
         token = FROM_STRUCTLOG.set((run.event, run.fields, run.exc_info))
         try:
@@ -169,6 +169,15 @@ class StructlogBridge:
             return None
         args, kwargs = run.rendered(self._ids())
         return getattr(wrapped, method_name)(*args, **kwargs)
+
+    def _is_ours(self, logger: logging.Logger) -> bool:
+        """Whether nobody looks at what structlog renders, since all handlers write to the console in our form."""
+        current: logging.Logger | None = logger
+        while current is not None:
+            if not all(is_console(handler) and not self._policy.keeps(handler) for handler in current.handlers):
+                return False
+            current = current.parent if current.propagate else None
+        return True
 
     def _ids(self) -> dict[str, str]:
         """The ids of the trace, for lines that the application renders itself."""
@@ -276,12 +285,3 @@ _FUNCTIONS = (
     structlog.stdlib.render_to_log_kwargs,
     structlog.stdlib.render_to_log_args_and_kwargs,
 )
-
-
-def _only_on_console(logger: logging.Logger) -> bool:
-    current: logging.Logger | None = logger
-    while current is not None:
-        if not all(is_console(handler) and not has_a_form_of_its_own(handler) for handler in current.handlers):
-            return False
-        current = current.parent if current.propagate else None
-    return True

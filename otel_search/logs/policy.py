@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
+
+from otel_search.logs.console import has_a_form_of_its_own
 
 
 @dataclass
@@ -26,3 +29,7 @@ class Policy:
     def keeps_all(self) -> bool:
         """Whether nothing that the application writes is replaced."""
         return self.stands_aside or self.lines == "theirs"
+
+    def keeps(self, handler: logging.Handler) -> bool:
+        """Whether a console handler goes on writing its lines itself."""
+        return self.lines == "theirs" or (self.lines == "auto" and has_a_form_of_its_own(handler))

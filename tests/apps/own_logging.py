@@ -141,3 +141,8 @@ async def fail() -> str:
 async def debug() -> int:
     logging.getLogger("shop.search").debug("a detail", extra={"pid": os.getpid()})
     return os.getpid()
+
+
+@app.get("/boom")
+async def boom() -> None:
+    raise LookupError("nobody handles this")

@@ -118,12 +118,16 @@ def test_uvicorns_log_config_of_the_user() -> None:
         (line,) = lines(service, "an event")
         assert json.loads(line)["trace_id"] == trace_id
         assert json.loads(line)["message"] == "an event"
-        # uvicorn's own formatter is nobody's choice: that line is ours.
         (startup,) = lines(service, "Application startup complete")
-        assert json.loads(startup)["event"] == "Application startup complete."
+        assert json.loads(startup)["message"] == "Application startup complete."
         # The access line says the same and more.
         assert len(lines(service, "request completed")) == 1
         assert not [line for line in service.lines if "GET /log" in line]
+        # And the server's report of an exception is no second event.
+        assert service.get("/boom").status_code == 500
+        assert len(lines(service, "request completed")) == 2
+        (told,) = (line for line in lines(service, "nobody handles this") if "Traceback" in line)
+        assert json.loads(told)["event"] == "unhandled exception"
         service.stop()
         assert record(service, "an event").trace_id == trace_id
 
@@ -152,3 +156,18 @@ def test_gunicorns_own_logger(arguments: list[str], ours: bool) -> None:
         assert ours or booting["name"] == "gunicorn.error"
         assert record(service, "an event").trace_id == trace_id
         assert len([log for log in service.recording.logs if "Booting worker" in log.body]) == 1
+
+
+@pytest.mark.parametrize("how", ["json-logger", "loguru", "dictConfig"])
+def test_ids_have_their_full_length_in_lines_of_every_form_and_are_absent_outside_of_a_span(how: str) -> None:
+    """C26: an id that begins with zeros."""
+    trace_id = "0000af7651916cd43dd8448eb211c803"
+    with serve("own_logging:app", env={"OWN_LOGGING": how}) as service:
+        service.get("/log", headers={"traceparent": f"00-{trace_id}-00ad6b7169203331-01"})
+        (line,) = lines(service, "an event")
+        event = json.loads(line)
+        found = event["record"]["extra"] if how == "loguru" else event
+        assert found["trace_id"] == trace_id
+        assert len(found["span_id"]) == 16
+        (outside,) = lines(service, "Application startup complete")
+        assert "trace_id" not in outside

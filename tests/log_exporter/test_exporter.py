@@ -15,7 +15,7 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 
 from otel_search.delivery import losses
 from otel_search.log_exporter import bulk
-from tests.service import free_port, serve
+from tests.service import eventually, free_port, serve
 
 from .conftest import BulkServer, bulk_server, exporter, record
 
@@ -223,3 +223,29 @@ def test_a_certificate_is_checked_against_the_authorities_of_the_setting(tmp_pat
             assert doubting.export([record(2)]) is FAILURE
             assert "certificate verify failed" in doubting.cause
         assert server.order == [1]
+
+
+@pytest.mark.parametrize("fault", ["closed", 404, 503])
+def test_what_a_failing_export_says_is_not_exported_and_does_not_flood(server: BulkServer, fault: str | int) -> None:
+    """C19: at the level debug, where HTTP libraries talk of each attempt."""
+    url = f"http://127.0.0.1:{free_port()}" if fault == "closed" else server.url
+    if fault != "closed":
+        server.status = int(fault)
+    env = {
+        "OTEL_LOGS_EXPORTER": "elasticsearch,otlp",
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL": url,
+        "OTEL_SEARCH_LOG_LEVEL": "debug",
+        "OTEL_SEARCH_SHUTDOWN_TIMEOUT": "1",
+    }
+    with serve("chatty:app", env=env) as service:
+        service.get("/log/100")
+        eventually(lambda: service.events(event="telemetry is being lost"))
+        service.get("/log/100")
+        service.stop()
+        own = ("chatty", "otel_search.access", "uvicorn.error", "asyncio")
+        others = [event for event in service.events() if event["logger"] not in own]
+        assert len(service.events(event="chat")) == 200
+        assert len(others) < 20, others
+        exported = {record.scope for record in service.recording.logs}
+        assert exported <= {*own, "otel_search.health", "otel_search.telemetry", "otel_search.endpoints"}
+        assert len([record for record in service.recording.logs if record.body == "chat"]) == 200
