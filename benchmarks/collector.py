@@ -259,6 +259,30 @@ def measure(home: Path, requests: list[Any], traces: int, wait: int) -> dict[str
         }
 
 
+def stored_records(home: Path, requests: int) -> dict[str, float]:
+    """What a log record weighs once it is stored, written by the service's own exporter in Elasticsearch's OTel mapping."""
+    with OpenSearch(home / "log-storage") as storage, Processes(home) as processes:
+        url = engine.start_engine(processes, os.environ)
+        asyncio.run(fill(url))
+        variables = {
+            "ELASTICSEARCH_URL": url,
+            "ELASTICSEARCH_NODE_CLASS": engine.NODE_CLASS,
+            "OTEL_LOGS_EXPORTER": "elasticsearch",
+            "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL": storage.url,
+            "OTEL_SEARCH_LOGS_INDEX": "app-logs",
+        }
+        with serve("otel_search.demo.app:app", env=variables) as shop, httpx.Client(timeout=30) as client:
+            for number in range(requests):
+                client.get(f"{shop.url}/products/search", params={"q": f"shoes {number % 97}", "page": number % 3 + 1})
+            shop.stop()
+        asked(f"{storage.url}/app-logs-*/_forcemerge?max_num_segments=1&flush=true", "POST")
+        store = asked(f"{storage.url}/app-logs-*/_stats/store,docs")["_all"]["primaries"]
+        return {
+            "bytes a log record in OpenSearch (merged, no replica)": store["store"]["size_in_bytes"]
+            / store["docs"]["count"]
+        }
+
+
 def _one(requests: list[Any], signal: str) -> bytes:
     kind = {"metrics": ExportMetricsServiceRequest, "logs": ExportLogsServiceRequest}[signal]
     return next(each for each in requests if isinstance(each, kind)).SerializeToString()
@@ -276,8 +300,11 @@ def main() -> None:
             requests, figures = material(home / "demo", prometheus)
         kinds = Counter(type(each).__name__ for each in requests)
         print(f"{sum(kinds.values())} export requests of the demo: {dict(kinds)}")
-        for name, value in {**figures, **measure(home, requests, parsed.traces, parsed.wait)}.items():
-            print(f"{name:50} {value:12,.1f}")
+        figures |= measure(home, requests, parsed.traces, parsed.wait)
+        (home / "logs").mkdir()
+        figures |= stored_records(home / "logs", parsed.traces // 20)
+        for name, value in figures.items():
+            print(f"{name:56} {value:12,.1f}")
 
 
 if __name__ == "__main__":
