@@ -47,6 +47,11 @@ VARIABLES = {
     "fastapi-doubles": ({"FASTAPI_OTEL_AUTO_CONFIGURE": "true"}, "beside the launcher's"),
     "log-file-unwritable": ({"OTEL_SEARCH_LOG_FILE": "/no/such/directory/app.log"}, "No such file or directory"),
     "failure-file-unwritable": ({"OTEL_SEARCH_LOGS_FAILURE_FILE": "/tmp"}, "it is a directory"),
+    "alert-state-unwritable": ({"OTEL_SEARCH_ALERTS_STATE": "/no/such/directory/state"}, "No such file or directory"),
+    "file-unreadable": (
+        {"OTEL_SEARCH_ALERTS_RULES": "/no/such/rules.yaml"},
+        "ALERTS_RULES=/no/such/rules.yaml: No such",
+    ),
     "spool-unwritable": ({"OTEL_SEARCH_LOGS_SPOOL": "/proc/spool"}, "OTEL_SEARCH_LOGS_SPOOL=/proc/spool: /proc"),
 }
 
@@ -131,6 +136,12 @@ def test_a_prometheus_without_its_api_is_found() -> None:
     with answering(404) as port:
         environ = {"OTEL_SEARCH_KPI_SOURCE": f"http://127.0.0.1:{port}"}
         assert "status 404" in only(environ, "prometheus-unreachable")
+
+
+def test_a_mail_server_that_is_down_is_found() -> None:
+    with closed() as port:
+        environ = {"OTEL_SEARCH_ALERTS_SMTP_HOST": "127.0.0.1", "OTEL_SEARCH_ALERTS_SMTP_PORT": str(port)}
+        assert f"nothing listens on 127.0.0.1:{port}" in only(environ, "mail-unreachable")
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(3600, "behind"), (-3600, "ahead of")])

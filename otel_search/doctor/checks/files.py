@@ -48,6 +48,40 @@ def spool_unwritable(case: Case) -> Iterator[str]:
             yield f"OTEL_SEARCH_LOGS_SPOOL={directory}: {reason}"
 
 
+@check(
+    "alert-state-unwritable",
+    Severity.WARNING,
+    "The file with what is known of alerts cannot be written",
+    "correct OTEL_SEARCH_ALERTS_STATE, or the permissions of the file and its directory",
+)
+def alert_state_unwritable(case: Case) -> Iterator[str]:
+    """Without it, alerts begin anew with each start."""
+    yield from _unwritable("OTEL_SEARCH_ALERTS_STATE", case.settings.alerts_state)
+
+
+@check(
+    "file-unreadable",
+    Severity.WARNING,
+    "A file that a variable names cannot be read",
+    "correct the variable, or the file's permissions",
+)
+def file_unreadable(case: Case) -> Iterator[str]:
+    """Rules, passwords and certificate authorities."""
+    settings = case.settings
+    files = {
+        "OTEL_SEARCH_ALERTS_RULES": settings.alerts_rules,
+        "OTEL_SEARCH_ALERTS_SMTP_PASSWORD_FILE": settings.alerts_smtp_password_file,
+        "OTEL_SEARCH_ALERTS_SMTP_CA_CERTS": settings.alerts_smtp_ca_certs,
+        "OTEL_SEARCH_LOGS_ELASTICSEARCH_CA_CERTS": settings.logs_elasticsearch_ca_certs,
+    }
+    for variable, text in files.items():
+        try:
+            if text:
+                Path(text).read_bytes()
+        except OSError as error:
+            yield f"{variable}={text}: {error.strerror}"
+
+
 def _unwritable(variable: str, text: str) -> Iterator[str]:
     if not text:
         return

@@ -80,6 +80,26 @@ def prometheus_unreachable(case: Case) -> Iterator[str]:
             yield case.redactor.text(f"OTEL_SEARCH_KPI_SOURCE={url}: {answer.detail or f'status {answer.status}'}")
 
 
+_SMTP_PORTS = {"starttls": 587, "tls": 465, "plain": 25}
+
+
+@check(
+    "mail-unreachable",
+    Severity.WARNING,
+    "The mail server that alerts go to does not answer",
+    "start it, or correct OTEL_SEARCH_ALERTS_SMTP_HOST, …_PORT and …_SECURITY; `otel-search alerts test-mail` says more",
+)
+def mail_unreachable(case: Case) -> Iterator[str]:
+    """A connection; whether it lets us in, a test mail says."""
+    settings = case.settings
+    host = settings.alerts_smtp_host
+    if host:
+        port = settings.alerts_smtp_port or _SMTP_PORTS[settings.alerts_smtp_security]
+        step = step_of(host, port)
+        if step.failed:
+            yield f"OTEL_SEARCH_ALERTS_SMTP_HOST={host}: {step.detail}"
+
+
 @check(
     "management-port-taken",
     Severity.ERROR,
