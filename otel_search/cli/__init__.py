@@ -113,7 +113,7 @@ def _parser(loaded: Sequence[str]) -> argparse.ArgumentParser:
         prog="otel-search",
         description="The OpenTelemetry distribution for Python search services.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"otel-search {__version__}")
     parser.add_argument(
@@ -121,7 +121,7 @@ def _parser(loaded: Sequence[str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(name, help=summary, formatter_class=_Help)
         if name in loaded:
             module: Any = importlib.import_module(f"otel_search.cli.{name}")
             module.add_arguments(command)
@@ -131,6 +131,15 @@ def _parser(loaded: Sequence[str]) -> argparse.ArgumentParser:
                 takes_command=getattr(module, "TAKES_COMMAND", False),
             )
     return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs are wrapped to the terminal's width, and examples stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text.strip():
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 class _PrintCompletion(argparse.Action):
