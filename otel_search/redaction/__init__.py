@@ -7,8 +7,7 @@ Elasticsearch queries are the business of `query`.
 
 from __future__ import annotations
 
-from otel_search.redaction.counting import counts, marker
+from otel_search.redaction.counting import MARKER, counts, marker
 from otel_search.redaction.redactor import SHORT, Redactor, redactor_of
-from otel_search.redaction.shapes import MARKER
 
 __all__ = ["MARKER", "SHORT", "Redactor", "counts", "marker", "redactor_of"]

@@ -7,7 +7,8 @@ import re
 import threading
 from collections import Counter
 
-_MARKER = re.compile(r"\[redacted: ([^\]]+)\]")
+MARKER = re.compile(r"\[redacted: ([^\[\]]{1,64})\]")
+"""What stands in the place of a value, and its kind."""
 
 _lock = threading.Lock()
 _counts: Counter[str] = Counter()
@@ -26,9 +27,9 @@ def count(kind: str) -> None:
 
 def count_new(before: str, after: str) -> None:
     """The values were hidden whose markers a text has after it was redacted, and had not before."""
-    found = Counter(_MARKER.findall(after))
-    if _MARKER.search(before):
-        found -= Counter(_MARKER.findall(before))
+    found = Counter(MARKER.findall(after))
+    if MARKER.search(before):
+        found -= Counter(MARKER.findall(before))
     with _lock:
         _counts.update(found)
 

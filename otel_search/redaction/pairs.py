@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from otel_search.redaction.counting import marker
+from otel_search.redaction.counting import MARKER, marker
 from otel_search.redaction.names import Names
 
 # Each of these is tried at the beginning of a name only and takes back nothing, so that the time is
@@ -16,7 +16,6 @@ _QUOTED = re.compile(r"""(?<!\\)(\\*+)(["'])([\w.\[\]$ -]{1,128}+)\1\2\s*+([:=,]
 _HEADER = re.compile(r"(?<![\w.-])([A-Za-z][\w-]{2,127}+)[ \t]*+:[ \t]*+", re.ASCII)
 _OPTION = re.compile(r"(?<![\w-])--([A-Za-z][\w-]{1,127}+) ++(?!-)", re.ASCII)
 
-_MARKER = re.compile(r"\[redacted: [^\]]+\]")
 _QUOTE = re.compile(r"""[bB]?(\\*+)(["'])""")
 _ASSIGNED_VALUE = re.compile(r"""[^&;#\s"'<>,)}]++""")
 _ENCODED_VALUE = re.compile(r"""[^?&;#\s"'<>,)}%]*+%[^?&;#\s"'<>,)}]++""")
@@ -117,14 +116,14 @@ def _hide(text: str, names: re.Pattern[str], found: Callable[[re.Match[str]], tu
     done = position = 0
     while match := names.search(text, position):
         position = match.end()
-        if marked := _MARKER.match(text, position):
+        if marked := MARKER.match(text, position):
             position = marked.end()
             continue
         hidden = found(match)
         if hidden is None:
             continue
         kind, (start, end) = hidden
-        if not _NO_VALUE.fullmatch(text, start, end) and not _MARKER.fullmatch(text, start, end):
+        if not _NO_VALUE.fullmatch(text, start, end) and not MARKER.fullmatch(text, start, end):
             parts += text[done:start], marker(kind)
             done = end
         position = max(position, end)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from otel_search.redaction import counting, pairs
-from otel_search.redaction.counting import marker
+from otel_search.redaction.counting import MARKER, marker
 from otel_search.redaction.guards import Guards
 from otel_search.redaction.names import Names, decoded
-from otel_search.redaction.shapes import MARKER, hiding, own
+from otel_search.redaction.shapes import hiding, own
 from otel_search.redaction.table import SHAPES
 
 Mode = Literal["secrets", "pii", "off"]
@@ -148,7 +148,7 @@ class Redactor:
         # Encoded once more inside: not followed, or a hostile text would lead us on without end.
         hidden = self._pass(plain, look_inside=False)
         found = None if hidden == plain else MARKER.search(hidden)
-        return found and found[1].removeprefix("[redacted: ").removesuffix("]")
+        return found and found[1]
 
 
 def _nothing(_: str) -> None:

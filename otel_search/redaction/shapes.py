@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from otel_search.redaction.counting import marker
+from otel_search.redaction.counting import MARKER, marker
 from otel_search.redaction.table import Shape
-
-MARKER = re.compile(r"(\[redacted: [^\]]+\])")
 
 
 def hiding(shape: Shape) -> Callable[[str], str]:
@@ -28,9 +26,12 @@ def own(kind: str, pattern: re.Pattern[str]) -> Callable[[str], str]:
     def hide(text: str) -> str:
         if "[redacted: " not in text:
             return pattern.sub(lambda _: marker(kind), text)
-        parts = MARKER.split(text)
-        parts[::2] = [pattern.sub(lambda _: marker(kind), part) for part in parts[::2]]
-        return "".join(parts)
+        parts: list[str] = []
+        done = 0
+        for found in MARKER.finditer(text):
+            parts += pattern.sub(lambda _: marker(kind), text[done : found.start()]), found[0]
+            done = found.end()
+        return "".join([*parts, pattern.sub(lambda _: marker(kind), text[done:])])
 
     return hide
 
