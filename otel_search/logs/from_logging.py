@@ -9,7 +9,10 @@ before, and what they format has the trace's ids.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+import logging.handlers
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar
@@ -34,6 +37,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _NOT_FIELDS = frozenset({"color_message", "websocket"})
 _SERVERS_ERROR_LOGS = frozenset({"uvicorn.error", "gunicorn.error", "hypercorn.error"})
 _TELEMETRY = "opentelemetry"
+_TOLD = "_otel_search_told"
+"""Set on a record that goes through a queue, and whose line is written."""
 _QUIET_SECONDS = 60.0
 
 LOGGED = "__otel_search_logged__"
@@ -52,6 +57,7 @@ class LoggingBridge:
         self._chain = chain
         self._policy = policy
         self._original: Any = None
+        self._listeners: Any = None
         self._replaced: frozenset[str] = frozenset()
         self._notices: dict[str, tuple[float, int]] = {}
         self.exports_to_the_same: Callable[[Any], bool] = lambda _: False
@@ -69,11 +75,14 @@ class LoggingBridge:
 
         self._original = original
         logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
+        self._listeners = logging.handlers.QueueListener.handle
+        logging.handlers.QueueListener.handle = _handling(self._listeners)  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
         """Give the records back to the handlers alone."""
         if self._original is not None:
             logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
+            logging.handlers.QueueListener.handle = self._listeners  # type: ignore[method-assign]
             self._original = None
 
     def replace(self, names: Iterable[str]) -> None:
@@ -87,9 +96,10 @@ class LoggingBridge:
             if not of_telemetry and not record.name.startswith("otel_search"):
                 self._beside(logger, record)
             return
-        on_console = reaches_root = accepted = kept = False
+        on_console = reaches_root = accepted = kept = queued = False
         others: list[logging.Handler] = []
         consoles: list[logging.Handler] = []
+        forwarders: list[logging.Handler] = []
         current: logging.Logger | None = logger
         while current is not None:
             for handler in current.handlers:
@@ -97,25 +107,37 @@ class LoggingBridge:
                     on_console = True
                     if record.levelno < handler.level:
                         continue
-                    if self._policy.keeps(handler):
-                        accepted = kept = True
+                    keeps = self._policy.keeps(handler)
+                    if not keeps and accepted:
+                        continue
+                    # From Python 3.12 on a filter may put another record in its place.
+                    answer: Any = handler.filter(record)
+                    record = answer if isinstance(answer, logging.LogRecord) else record
+                    accepted = accepted or bool(answer)
+                    if answer and keeps:
+                        kept = True
                         consoles.append(handler)
-                    elif not accepted:
-                        # From Python 3.12 on a filter may put another record in its place.
-                        answer: Any = handler.filter(record)
-                        record = answer if isinstance(answer, logging.LogRecord) else record
-                        accepted = bool(answer)
                 elif record.levelno >= handler.level and not self._sends_twice(handler):
-                    (consoles if from_loguru.takes_from(handler) else others).append(handler)
+                    if isinstance(handler, logging.handlers.QueueHandler):
+                        # Its listener may well write to the console, at another time and in another thread.
+                        kept = kept or self._policy.lines == "theirs"
+                        queued = True
+                    (forwarders if from_loguru.takes_from(handler) else others).append(handler)
             if current.parent is None:
                 reaches_root = True
             current = current.parent if current.propagate else None
         held_back = self._suppressed(record) if of_telemetry else 0
         is_silent = held_back is None or record.name in self._replaced or _is_told(record)
-        handlers = others if is_silent else [*others, *consoles]
+        if is_silent:
+            consoles, forwarders = [], []
         given: Collection[str] = ()
-        if handlers:
+        if others or consoles or forwarders:
             given = self._give_ids(record)
+            if queued and not kept:
+                record.__dict__[_TOLD] = True
+            for handler in consoles:
+                _write(handler, record)
+            handlers = [*others, *forwarders]
             with from_loguru.forwarding(record, handlers) as forwarded:
                 for handler in handlers:
                     handler.handle(record)
@@ -131,7 +153,8 @@ class LoggingBridge:
         self._original(logger, record)
         last_resort = logging.lastResort.level if logging.lastResort is not None else logging.CRITICAL + 1
         if logger.hasHandlers() or record.levelno >= last_resort:
-            self._emit(record, (), to_stdout=False)
+            with contextlib.suppress(Exception):  # it has been written, and must not be once more
+                self._emit(record, (), to_stdout=False)
 
     def _give_ids(self, record: logging.LogRecord) -> Collection[str]:
         """Let formatters find the ids of the trace; the names of those that the record had not."""
@@ -210,6 +233,31 @@ class LoggingBridge:
             return None
         self._notices[key] = (now, 0)
         return held_back
+
+
+def _write(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """As `Handler.handle`, for a record that its filters have let through."""
+    handler.acquire()
+    try:
+        handler.emit(record)
+    finally:
+        handler.release()
+
+
+def _handling(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the listener of a queue write no second line to the console."""
+
+    @functools.wraps(original)
+    def handle(self: Any, record: Any) -> None:
+        if not getattr(record, _TOLD, False):
+            original(self, record)
+            return
+        record = self.prepare(record)
+        for handler in self.handlers:
+            if (not self.respect_handler_level or record.levelno >= handler.level) and not is_console(handler):
+                handler.handle(record)
+
+    return handle
 
 
 def _is_told(record: logging.LogRecord) -> bool:

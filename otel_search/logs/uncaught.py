@@ -33,6 +33,7 @@ class Uncaught:
 
     def install(self) -> None:
         """Take the place of Python's hooks, or stand before those of somebody else."""
+        self._previous, self._threads_previous = sys.excepthook, threading.excepthook
         sys.excepthook = self._hook
         threading.excepthook = self._threads_hook
 

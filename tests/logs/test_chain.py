@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import logging.handlers
+import queue
 import sys
 import threading
 import warnings
@@ -298,3 +300,53 @@ def test_uninstall_leaves_everything_as_it_was() -> None:
         logging.getLogger().level,
     )
     assert after == before
+
+
+class Own(logging.Formatter):
+    """A form that the application has chosen."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"OWN {record.getMessage()} {getattr(record, 'trace_id', '-')}"
+
+
+def test_a_handler_with_a_form_of_its_own_keeps_its_lines_levels_and_filters(
+    chain: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("telling")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Own())
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: "secret" not in record.msg)
+    logger.addHandler(handler)
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("span") as span:
+        logger.info("below its level")
+        logger.warning("a secret thing")
+        logger.warning("seen", extra={"trace_id_of": "nobody"})
+    assert capsys.readouterr().out == f"OWN seen {span.get_span_context().trace_id:032x}\n"
+    assert [record.body for record in chain.records()] == ["seen"]
+
+
+def test_a_field_of_the_applications_own_with_the_name_of_an_id_is_no_error(chain: Chain, tmp_path: Path) -> None:
+    handler = logging.FileHandler(tmp_path / "app.log")
+    handler.setFormatter(Own())
+    logging.getLogger("telling").addHandler(handler)
+    with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("span"):
+        logging.getLogger("telling").warning("mine", extra={"trace_id": "own"})
+    handler.close()
+    assert (tmp_path / "app.log").read_text() == "OWN mine own\n"
+    assert chain.line()["extra.trace_id"] == "own"
+
+
+def test_a_queue_to_the_console_makes_no_second_line(chain: Chain, tmp_path: Path) -> None:
+    records: queue.Queue[Any] = queue.Queue()
+    file = logging.FileHandler(tmp_path / "app.log")
+    logging.getLogger("telling").addHandler(logging.handlers.QueueHandler(records))
+    listener = logging.handlers.QueueListener(records, logging.StreamHandler(sys.stdout), file)
+    listener.start()
+    logging.getLogger("telling").warning("through a queue")
+    listener.stop()
+    file.close()
+    assert chain.line()["event"] == "through a queue"
+    assert (tmp_path / "app.log").read_text() == "through a queue\n"
+    assert chain.record().body == "through a queue"
