@@ -7,6 +7,7 @@ or both. One set of formulas serves all. What is not known is `null`, with the r
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +36,9 @@ _ONLY_IN_METRICS = (
     "memory_utilization",
     "elasticsearch_health",
 )
+_OF_REQUESTS = [each.name for each in DEFINITIONS if each.name not in (*_ONLY_IN_METRICS, *REASONS)]
+
+_logger = logging.getLogger("otel_search.kpis")
 _NOW: dict[str, Callable[[Iterable[float]], float]] = {
     semconv.CPU_UTILIZATION.name: max,
     semconv.MEMORY_UTILIZATION.name: max,
@@ -163,17 +167,30 @@ class Kpis:
         missing: dict[str, str] = {}
         reasons = dict.fromkeys(REASONS, "Prometheus knows no users, sessions and queries: each would be a series")
         if sources.log is not None:
-            found, visits = elasticsearch.totals(sources.log, end - seconds, end)
             reasons = {name: f"the access log has none: {why}" for name, why in REASONS.items()}
             reasons |= dict.fromkeys((TOP_SHAPES, SLOWEST_SHAPES), "the access log has no query shapes")
-            if not sources.prometheus:
-                metrics = (*_ONLY_IN_METRICS, *(kpi.name for kpi in Kpi.declared()))
-                missing = dict.fromkeys(metrics, "the access log does not say; Prometheus would")
+            missing = dict.fromkeys(self._only_in_metrics(), "the access log does not say; Prometheus would")
+            try:
+                found, visits = elasticsearch.totals(sources.log, end - seconds, end)
+            except (OSError, ValueError) as error:
+                why = _cannot_be_asked("the access log", error)
+                reasons, missing = dict.fromkeys(REASONS, why), dict.fromkeys(_OF_REQUESTS, why) | missing
         if sources.prometheus:
             # What both know is Prometheus' word: it was measured, whatever is logged.
-            found = prometheus.totals(sources.prometheus, seconds, sources.selector, self._own(), end)
-            now = prometheus.present(sources.prometheus, sources.selector, end)
+            try:
+                found = prometheus.totals(sources.prometheus, seconds, sources.selector, self._own(), end)
+                now = prometheus.present(sources.prometheus, sources.selector, end)
+                missing = {}
+            except (OSError, ValueError) as error:
+                why = _cannot_be_asked("Prometheus", error)
+                missing |= dict.fromkeys(self._only_in_metrics(), why)
+                if sources.log is None:
+                    missing |= dict.fromkeys(_OF_REQUESTS, why)
         return Seen(found, seconds, self._threshold, now, visits, reasons, missing)
+
+    @staticmethod
+    def _only_in_metrics() -> list[str]:
+        return [*_ONLY_IN_METRICS, *(kpi.name for kpi in Kpi.declared())]
 
     def _own(self) -> list[tuple[str, str, str]]:
         families = self._metrics.merged().families
@@ -204,3 +221,10 @@ class Kpis:
 def _counts(attributes: tuple[tuple[str, str], ...]) -> bool:
     """Of the components' health only Elasticsearch's is a KPI."""
     return dict(attributes).get(semconv.HEALTH_COMPONENT, "elasticsearch").startswith("elasticsearch")
+
+
+def _cannot_be_asked(what: str, error: Exception) -> str:
+    """Why a source says nothing, for the report; for the log, too."""
+    why = f"{what} cannot be asked: {type(error).__name__}: {error}"[:300]
+    _logger.warning("KPIs: %s", why)
+    return why

@@ -47,7 +47,7 @@ class Metrics:
         return self._workers.merged()
 
     def carried_by_others(self) -> list[bytes]:
-        """What the other workers carried when they were last asked for their metrics."""
+        """What the other workers carry, now; takes half a second at most."""
         return self._workers.carried_by_others()
 
     @property

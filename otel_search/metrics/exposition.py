@@ -8,6 +8,7 @@ exemplars and knows one process.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -86,6 +87,7 @@ class _Families:
         yield info
         taken: dict[str, Family] = {}
         for family in self._merged.families.values():
+            time.sleep(0)  # lets the event loop's thread have its turn
             name, unit = metric_name(family.name, family.unit, family.kind)
             first = taken.setdefault(name, family)
             if first is family:

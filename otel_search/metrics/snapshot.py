@@ -12,6 +12,7 @@ import bisect
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -87,6 +88,7 @@ class Reading:
             exemplars: dict[Any, dict[int, list[Any]]] = {}
             for resource_metrics in data.resource_metrics if data is not None else ():
                 for scope_metrics in resource_metrics.scope_metrics:
+                    time.sleep(0)  # lets the event loop's thread have its turn
                     for metric in scope_metrics.metrics:
                         family = self._family(metric, exemplars)
                         if family is not None:

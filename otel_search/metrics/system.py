@@ -38,6 +38,8 @@ SYSTEM_METRICS: dict[str, list[str] | None] = {
 }
 """The metrics of `opentelemetry-instrumentation-system-metrics` that are on, with their states."""
 
+_SAME_COLLECTION = 0.05
+
 _READ_BY: dict[str, Callable[[], Any]] = {
     "process.cpu.utilization": lambda: psutil.Process().cpu_percent(),
     "process.memory.usage": lambda: psutil.Process().memory_info(),
@@ -89,6 +91,7 @@ class Limits:
     def __init__(self) -> None:
         self._last: tuple[int, float, float] | None = None
         self._utilization = 0.0
+        self._memory: tuple[float, container.Memory] | None = None
 
     def instrument(self) -> None:
         """Observe them at each collection."""
@@ -99,12 +102,14 @@ class Limits:
         semconv.CPU_LIMIT.observed_on(meter, lambda _: [Observation(container.cpus())])
         semconv.PROCESS_UPTIME.observed_on(meter, lambda _: [Observation(uptime())])
 
-    @staticmethod
     def _of_memory(
-        value: Callable[[container.Memory], float],
+        self, value: Callable[[container.Memory], float]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            memory = container.memory()
+            # Read once a collection, and not for each of its gauges.
+            if self._memory is None or time.monotonic() - self._memory[0] > _SAME_COLLECTION:
+                self._memory = time.monotonic(), container.memory()
+            memory = self._memory[1]
             return [Observation(value(memory), {semconv.LIMIT_SOURCE: memory.source})]
 
         return observe

@@ -43,6 +43,9 @@ _ASK_SECONDS = 0.5
 _WRITE_SECONDS = 1.0
 _CARRIED_SECONDS = 10.0
 """Between writings of what else a worker knows, if nobody asks."""
+_WORD_SECONDS = 0.1
+_METRICS, _ALL_OF_IT = b"m", b"a"
+"""What a worker is asked to write."""
 _MAX_SHARE = 0.02
 """Of the time, for writing: a worker with a great many series writes less often."""
 
@@ -107,7 +110,7 @@ class Workers:
         return merged
 
     def carried_by_others(self) -> list[bytes]:
-        """What all other workers have dumped, those that have ended too; after `merged`, as it was a moment ago."""
+        """What all other workers have dumped, now, and those that have ended at their end; half a second at most."""
         return [] if self._place is None else self._place.carried_by_others()
 
     def leave(self) -> None:
@@ -160,10 +163,9 @@ class _Place:
 
     def read_all(self, merged: Merged) -> None:
         """Add up all places."""
-        numbers = sorted(int(path.stem) for path in self.directory.glob("*.lock") if path.stem.isdigit())
-        others = [number for number in numbers if number != self._number and is_held(self.directory, number)]
-        asked = _ask(self.directory, others)
-        own = self.write()
+        numbers, others = self._numbers()
+        asked = _ask(self.directory, others, _METRICS)
+        own = self.write(all_of_it=False)
         asked.wait(_ASK_SECONDS)
         for number in numbers:
             if number == self._number:
@@ -176,9 +178,15 @@ class _Place:
             merged.add(before, living=False)
             merged.add(now, living=number == self._number or number in others, worker=str(number))
 
+    def _numbers(self) -> tuple[list[int], list[int]]:
+        """The numbers of all places, and of those that other workers hold."""
+        numbers = sorted(int(path.stem) for path in self.directory.glob("*.lock") if path.stem.isdigit())
+        return numbers, [each for each in numbers if each != self._number and is_held(self.directory, each)]
+
     def carried_by_others(self) -> list[bytes]:
         """What is carried in all places but this one."""
         found = []
+        _ask(self.directory, self._numbers()[1], _ALL_OF_IT).wait(_ASK_SECONDS)
         for path in self.directory.glob("*.carried"):
             if path != self._carried_file(self._number):
                 with contextlib.suppress(OSError):
@@ -208,14 +216,25 @@ class _Place:
             while True:
                 asked = selector.select(max(_WRITE_SECONDS, self._took / _MAX_SHARE))
                 try:
-                    connections = [self._listener.accept()[0]] if asked and self._listener is not None else []
-                    self.write(all_of_it=bool(connections))
-                    for connection in connections:
-                        with connection:
-                            connection.send(b".")
+                    if asked and self._listener is not None:
+                        with self._listener.accept()[0] as connection:
+                            self.write(all_of_it=_word(connection) == _ALL_OF_IT)
+                            with contextlib.suppress(OSError):  # who asked has waited long enough
+                                connection.send(b".")
+                    else:
+                        self.write(all_of_it=False)
                 except Exception as error:
                     _logger.debug("metrics could not be written: %s", error)
                     time.sleep(_WRITE_SECONDS)
+
+
+def _word(connection: socket.socket) -> bytes:
+    """What is asked for."""
+    connection.settimeout(_WORD_SECONDS)
+    try:
+        return connection.recv(1)
+    except OSError:
+        return _METRICS
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -248,13 +267,14 @@ class _Asked:
             connection.close()
 
 
-def _ask(directory: Path, numbers: Iterable[int]) -> _Asked:
+def _ask(directory: Path, numbers: Iterable[int], what: bytes) -> _Asked:
     asked = _Asked()
     for number in numbers:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
             connection.connect(str(directory / f"{number}.sock"))
+            connection.send(what)
         except OSError:
             connection.close()
         else:

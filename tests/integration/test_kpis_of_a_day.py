@@ -205,9 +205,28 @@ def test_prometheus_says_it_and_the_log_completes_it(
     assert_as_it_was(both, right, VISITORS, exact=0.005, counted=0.0)
 
 
-def test_a_log_that_is_not_there_is_an_error_and_no_zero(opensearch: OpenSearch) -> None:
-    with pytest.raises(ValueError, match="nowhere"):
-        told(Sources(log=Log(opensearch.url, "nowhere-*", SERVICE)), time.time())
+def test_a_source_that_is_not_there_is_null_and_no_zero(opensearch: OpenSearch) -> None:
+    for sources, what in (
+        (Sources(log=Log(opensearch.url, "nowhere-*", SERVICE)), "has no nowhere-*"),
+        (Sources(log=Log("http://127.0.0.1:9", "logs-*", SERVICE)), "the access log cannot be asked: URLError"),
+        (Sources(prometheus="http://127.0.0.1:9"), "Prometheus cannot be asked: URLError"),
+    ):
+        found = told(sources, time.time())
+        assert {name for name, entry in found.items() if entry["value"] is not None} == set()
+        assert what in found["availability"]["reason"]
     empty = told(Sources(log=Log(opensearch.url, "logs-*", "nobody")), time.time())
     assert empty["unique_users"]["value"] is None
     assert empty["error_rate"]["value"] is None
+
+
+def test_one_source_stands_without_the_other(
+    backfilled: Prometheus, log: Log, seen: list[day.Visit], start: float
+) -> None:
+    end = start + 13 * HOUR
+    right = day.answers(seen, end - HOUR, end)
+    without_log = told(Sources(backfilled.url, 'job="day"', Log("http://127.0.0.1:9", "logs-*", SERVICE)), end)
+    assert_as_it_was(without_log, right, REQUESTS | SEARCHES, exact=0.15, counted=0.1)
+    assert "the access log cannot be asked" in without_log["unique_users"]["reason"]
+    without_prometheus = told(Sources("http://127.0.0.1:9", "", log), end)
+    assert_as_it_was(without_prometheus, right, REQUESTS | VISITORS, exact=0.005, counted=0.001)
+    assert "Prometheus cannot be asked" in without_prometheus["search_volume"]["reason"]
