@@ -40,6 +40,7 @@ VARIANTS: dict[str, tuple[str, dict[str, str] | None]] = {
     "otel-search, stdout and OTLP": ("structlog", OURS),
     "otel-search, stdout, OTLP and file": ("structlog", {**OURS, "OTEL_SEARCH_LOG_FILE": "{file}"}),
     "otel-search, logging, with everything": ("logging", {**OURS, "OTEL_SEARCH_LOG_FILE": "{file}"}),
+    "otel-search, with everything, in no server": ("structlog-at-once", {**OURS, "OTEL_SEARCH_LOG_FILE": "{file}"}),
 }
 REFERENCE = "structlog + orjson"
 
@@ -72,7 +73,7 @@ def logger_of(kind: str) -> Any:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
-        *([ids] if kind != "structlog" else []),
+        *([ids] if kind in ("structlog-ids", "upstream") else []),
         structlog.processors.JSONRenderer(serializer=orjson.dumps),
     ]
     if kind == "upstream":
@@ -118,7 +119,7 @@ def measure(kind: str, lines: int) -> dict[str, float]:
     from opentelemetry.sdk.trace import TracerProvider
 
     log = logger_of(kind)
-    drain = as_a_server_does()
+    drain = as_a_server_does() if kind != "structlog-at-once" else lambda: None
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("bench")
 
     def burst(first: int) -> None:

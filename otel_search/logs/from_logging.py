@@ -141,9 +141,9 @@ class LoggingBridge:
             with from_loguru.forwarding(record, handlers) as forwarded:
                 for handler in handlers:
                     handler.handle(record)
-            kept = kept or forwarded.on_console
+            kept = kept or forwarded.taken
             on_console = on_console or forwarded.expected
-            accepted = accepted or forwarded.on_console
+            accepted = accepted or forwarded.taken
         # A logger cut off from the root, without a console handler, was silenced on purpose.
         if not is_silent and (accepted or (reaches_root and not on_console)):
             self._emit(record, given, to_stdout=not kept, to_otlp=not of_telemetry, suppressed=held_back)

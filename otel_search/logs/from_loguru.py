@@ -21,7 +21,6 @@ from opentelemetry import trace
 
 from otel_search import semconv
 from otel_search.context import REQUEST_ID
-from otel_search.logs.console import is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.policy import Policy
 
@@ -33,17 +32,18 @@ class Forwarded:
     Attributes:
         message: Its text.
         expected: Whether one of its handlers gives records to loguru.
-        on_console: Whether loguru has written it to the console.
+        taken: Whether loguru has written it somewhere.
     """
 
     message: str = ""
     expected: bool = False
-    on_console: bool = False
+    taken: bool = False
 
 
 _from_logging: ContextVar[Forwarded | None] = ContextVar("otel_search_forwarded", default=None)
 # The message of the loguru event at work, and whether it went to the standard library.
 _in_loguru: ContextVar[list[Any] | None] = ContextVar("otel_search_in_loguru", default=None)
+_logger = logging.getLogger("otel_search.logs")
 _NOTHING = Forwarded()
 _IDS = frozenset({semconv.LOG_TRACE_ID, semconv.LOG_SPAN_ID, semconv.LOG_REQUEST_ID})
 
@@ -115,14 +115,13 @@ class LoguruBridge:
         self._logger: Any = None
         self._originals: dict[str, Callable[..., Any]] = {}
         self._own: int | None = None
-        self._level = 0
         self._patcher: Any = None
 
     def install(self) -> None:
         """Wait for loguru, or begin at once if it is there."""
         self._installed = True
         if self._logger is None:
-            wrapt.register_post_import_hook(lambda module: self._begin(module.logger), "loguru")
+            wrapt.register_post_import_hook(lambda module: self._carefully(self._begin, module.logger), "loguru")
 
     def uninstall(self) -> None:
         """Leave loguru as it was."""
@@ -136,6 +135,14 @@ class LoguruBridge:
             self._logger.remove(self._own)
         self._logger.configure(patcher=self._patcher)
         self._logger, self._own, self._patcher, self._originals = None, None, None, {}
+
+    @staticmethod
+    def _carefully(step: Callable[..., None], *arguments: Any) -> None:
+        """Whatever another version of loguru is like, its import and its methods work as ever."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            _logger.warning("loguru's events are not exported: %s: %s", type(error).__name__, error)
 
     def _begin(self, logger: Any) -> None:
         if not self._installed or self._logger is not None:
@@ -156,7 +163,7 @@ class LoguruBridge:
             try:
                 return original(logger, *args, **kwargs)
             finally:
-                self._stand_last()
+                self._carefully(self._stand_last)
 
         return followed
 
@@ -200,14 +207,15 @@ class LoguruBridge:
     def _tell(self, message: Any) -> None:
         """Our handler."""
         record = message.record
-        on_console = any(_is_console(handler, record) for handler in self._logger._core.handlers.values())
+        handlers = self._logger._core.handlers
+        takers = [handler for number, handler in handlers.items() if number != self._own and _takes(handler, record)]
         forwarded = _from_logging.get()
         if forwarded is not None and forwarded.message == record["message"]:
             forwarded.expected = True
-            forwarded.on_console = forwarded.on_console or on_console
+            forwarded.taken = forwarded.taken or bool(takers)
             return
         here = _in_loguru.get()
-        if here is not None and here[1]:
+        if not takers or (here is not None and here[1]):
             return
         exception = record["exception"]
         self._chain.emit(
@@ -221,8 +229,9 @@ class LoguruBridge:
         )
 
 
-def _is_console(handler: Any, record: dict[str, Any]) -> bool:
-    return record["level"].no >= handler.levelno and is_standard_stream(getattr(handler._sink, "_stream", None))
+def _takes(handler: Any, record: dict[str, Any]) -> bool:
+    """Whether one of loguru's handlers writes an event, by its level and its filter."""
+    return record["level"].no >= handler.levelno and (handler._filter is None or bool(handler._filter(record)))
 
 
 def _without_ids(extra: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""loguru beside the chain: whatever is done with its handlers, each event is one record, and nothing breaks."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import Chain
+
+loguru = pytest.importorskip("loguru", reason="loguru is not installed")
+
+
+@pytest.fixture
+def written(chain: Chain) -> Iterator[io.StringIO]:
+    """What loguru writes, in place of its usual handler."""
+    out = io.StringIO()
+    loguru.logger.remove()
+    loguru.logger.add(out, format="{level} {message}")
+    yield out
+    loguru.logger.remove()
+
+
+def bodies(chain: Chain) -> list[Any]:
+    return [record.body for record in chain.records()]
+
+
+def test_handlers_that_come_and_go_change_nothing(chain: Chain, written: io.StringIO) -> None:
+    loguru.logger.info("one")
+    loguru.logger.remove()
+    loguru.logger.info("nobody listens")
+    number = loguru.logger.add(written, format="{message}", level="WARNING")
+    loguru.logger.info("too little")
+    loguru.logger.warning("two")
+    second = loguru.logger.add(
+        written, format="{message}", level="DEBUG", filter=lambda record: "no" not in record["message"]
+    )
+    loguru.logger.debug("three")
+    loguru.logger.debug("no")
+    loguru.logger.remove(second)
+    loguru.logger.debug("too little again")
+    loguru.logger.remove(number)
+    with pytest.raises(ValueError):
+        loguru.logger.remove(number)
+    assert bodies(chain) == ["one", "two", "three"]
+    assert written.getvalue() == "INFO one\ntwo\nthree\n"
+    assert chain.lines() == []
+
+
+def test_level_fields_and_exception_arrive(chain: Chain, written: io.StringIO) -> None:
+    try:
+        raise KeyError("sku")
+    except KeyError:
+        loguru.logger.bind(sku="A1").exception("lookup {} failed", 7)
+    record = chain.record()
+    assert (record.body, record.severity_text, record.attributes["sku"]) == ("lookup 7 failed", "ERROR", "A1")
+    assert record.attributes["exception.type"] == "KeyError"
+    assert "KeyError: 'sku'" in record.attributes["exception.stacktrace"]
+
+
+def test_a_patcher_of_the_application_still_patches(chain: Chain, written: io.StringIO) -> None:
+    loguru.logger.configure(patcher=lambda record: record["extra"].update(region="eu"))
+    loguru.logger.info("patched")
+    assert chain.record().attributes["region"] == "eu"
+    loguru.logger.configure(patcher=lambda record: None)
+
+
+def test_secrets_are_hidden_in_the_record(chain: Chain, written: io.StringIO) -> None:
+    loguru.logger.bind(password="hunter2").info("login token=hunter3")
+    assert "hunter" not in str(chain.record())
+
+
+def test_an_intercepting_handler_drops_what_loguru_drops(chain: Chain, written: io.StringIO) -> None:
+    class InterceptHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            loguru.logger.opt(exception=record.exc_info).log(record.levelname, record.getMessage())
+
+    logging.getLogger("telling").setLevel(logging.DEBUG)
+    logging.getLogger("telling").addHandler(InterceptHandler())
+    loguru.logger.remove()
+    loguru.logger.add(written, format="{message}", level="INFO")
+    logging.getLogger("telling").debug("too little")
+    logging.getLogger("telling").info("intercepted")
+    logging.getLogger("telling").setLevel(logging.NOTSET)
+    assert written.getvalue() == "intercepted\n"
+    assert chain.lines() == []
+    assert bodies(chain) == ["intercepted"]
