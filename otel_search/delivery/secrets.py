@@ -57,9 +57,8 @@ class Gate:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._ordinary: set[str] = set()
-        # Query texts without values, user agents, templated URLs: longer than what a redactor remembers, and the same.
-        self._remembered = functools.lru_cache(maxsize=1024)(redactor.hidden)
+        # Nearly all attributes are the same from span to span, so that they are looked at once.
+        self._is_known_clean = functools.lru_cache(maxsize=4096)(self._is_clean)
 
     def exported(self, exporter: Any) -> Any:
         """Let a span exporter send no secrets in spans that it encodes itself.
@@ -128,7 +127,8 @@ class Gate:
 
     def _span(self, span: ReadableSpan) -> None:
         text = self._redactor.text
-        span._name = text(span._name)
+        if not self._is_known_clean("", span._name):
+            span._name = text(span._name)
         attributes = self._attributes(span._attributes)
         if attributes is not None:
             span._attributes = attributes
@@ -193,35 +193,20 @@ class Gate:
     def _changed(self, attributes: Any) -> dict[str, Any]:
         """Those attributes whose values have to be others."""
         changed: dict[str, Any] = {}
-        ordinary = self._ordinary
+        is_clean = self._is_known_clean
         # Nobody writes to them any more: they can be read without the lock that the SDK takes for each one.
         plain: Mapping[str, Any] = getattr(attributes, "_dict", attributes)
         for name, value in plain.items():
-            if name in _PLAIN:
+            kind = type(value)
+            if is_clean(name, value) if kind is str and len(value) < _LONG else kind in _NUMBERS and is_clean(name, ""):
                 continue
-            if name not in ordinary and not self._is_ordinary(name):
-                safe = self._pair(name, value)
-            elif type(value) is str:
-                safe = self._text(value)
-            elif type(value) in _NUMBERS:
-                continue
-            else:
-                safe = self._value(value)
+            safe = self._pair(name, value)
             if safe != value:
                 changed[name] = safe
         return changed
 
-    def _is_ordinary(self, name: str) -> bool:
-        is_ordinary = self._redactor.field(name) is None
-        if is_ordinary and len(self._ordinary) < _MOST_NAMES and len(name) < 128:
-            self._ordinary.add(name)
-        return is_ordinary
-
-    def _text(self, text: str) -> str:
-        safe = self._remembered(text) if len(text) < _LONG else self._redactor.hidden(text)
-        if safe != text:
-            self._redactor.count(text, safe)
-        return safe
+    def _is_clean(self, name: str, value: str) -> bool:
+        return name in _PLAIN or (self._redactor.field(name) is None and self._redactor.hidden(value) == value)
 
     def _pair(self, name: str, value: Any) -> Any:
         kind = self._redactor.field(name)
@@ -269,7 +254,6 @@ _NUMBERS = frozenset({bool, int, float, type(None)})
 _LONG = 1024
 """Characters from which on a text is not worth remembering."""
 
-_MOST_NAMES = 2048
 
 _LOOKED_AT = "_otel_search_looked_at"
 
