@@ -241,7 +241,7 @@ async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, sen
             if message["type"] == "lifespan.startup.complete":
                 ours.resume()
             elif message["type"] != "lifespan.startup.failed":
-                logs.end_serving()
+                await run_sync(logs.end_serving)
                 await run_sync(ours.drain)
         await send(message)
 

@@ -20,7 +20,7 @@ _LINGER_SECONDS = 0.005
 _AT_ONCE = 16
 """Events in a row, before the event loop gets a chance to go on."""
 _MOST = 2_000
-"""Waiting events from which on the caller does the work itself: there is no time left in this process."""
+"""Waiting events from which on each caller helps with the oldest: there is no time left in this process."""
 
 
 class Behind:
@@ -50,7 +50,7 @@ class Behind:
             with contextlib.suppress(RuntimeError):  # another thread was as quick
                 self._bell.release()
         elif len(self._events) > _MOST:
-            self.drain()
+            self.drain(_AT_ONCE)
 
     def _run(self) -> None:
         while not self._ended:
@@ -63,10 +63,12 @@ class Behind:
                 self.drain(_AT_ONCE)
                 time.sleep(0)
 
-    def drain(self, most: int = _MOST * 2) -> None:
-        """Write what waits now, in its order."""
+    def drain(self, most: int | None = None) -> None:
+        """Write what waits now, in its order; at most so many events."""
         with self._lock:
-            for _ in range(min(most, len(self._events))):
+            for _ in range(len(self._events) if most is None else most):
+                if not self._events:  # also where what is written logs an error, which does this again
+                    return
                 context, event = self._events.popleft()
                 context.run(self._write, *event)
 

@@ -395,7 +395,7 @@ class Settings:
         one_of("hashed", "raw"),
         "hashed",
         """How users and sessions are named: by a keyed hash of their ids, or by the ids, for those that say nothing of a
-        person. What comes from a cookie is always hashed.""",
+        person. What comes from a cookie or a secret's header is always hashed.""",
     )
     pseudonym_key: str = _setting(
         "OTEL_SEARCH_PSEUDONYM_KEY",
@@ -508,7 +508,7 @@ class Settings:
         "OTEL_SEARCH_ADMIN_TOKEN",
         TEXT,
         "",
-        "The bearer token of `/admin/metrics` and of health details. Without it there is no `/admin/metrics`.",
+        "The bearer token of `/admin/metrics`, `/admin/loggers` and health details. Without it there are no such routes.",
     )
     shutdown_timeout: float = _setting(
         "OTEL_SEARCH_SHUTDOWN_TIMEOUT",

@@ -61,6 +61,22 @@ def test_more_than_can_wait_is_written_by_the_caller_and_nothing_is_lost(slow: N
     assert most <= 2_001
 
 
+def test_what_is_logged_while_an_event_is_written_is_written_too(slow: None) -> None:
+    written: list[str] = []
+
+    def write(event: str) -> None:
+        written.append(event)
+        if event == "one":  # as a processor of the user's own may, with an error
+            queue.put(copy_context(), ("inner",))
+            queue.drain()
+
+    queue = Behind(write)
+    for event in ("one", "two", "three"):
+        queue.put(copy_context(), (event,))
+    queue.end()
+    assert written == ["one", "two", "three", "inner"]
+
+
 def test_what_changes_after_the_call_changes_no_line(chain: Chain, serving: Any) -> None:
     items, fields = [1, 2], {"brand": "a", "token": "hunter2"}
     structlog.get_logger("shop").info("searched", items=items, query=fields, password="hunter2")
