@@ -72,6 +72,10 @@ class State:
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
+    def part(self, name: str) -> State:
+        """A part that is written by itself, in a file beside; without a name it is the state itself."""
+        return self if not name or self.path is None else State(self.path.with_name(f"{self.path.name}.{name}"))
+
     def read(self) -> dict[str, Any]:
         """What was left; nothing, if it cannot be read."""
         if self.path is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -55,8 +56,6 @@ class EmbeddedAlerts:
         self._service = service
         self._clock = clock
         self._interval = max(_SHORTEST, effective.alerts_interval)
-        self._saving = threading.Lock()
-        self._dirty = threading.Event()
         self._ended = threading.Event()
         self._thread: Future[None] | None = None
         self._lock: Lock | None = None
@@ -96,12 +95,18 @@ class EmbeddedAlerts:
 
     def _elected(self) -> bool:
         """Wait until it is up to this worker; false, if the server ends before."""
-        shared = shared_directory()
+        wanted = self._settings.alerts_state
+        try:
+            shared = shared_directory()
+        except OSError as error:
+            if not wanted:
+                say(logging.ERROR, "alerts are not evaluated: the workers have no directory to share: %s", error)
+                return False
+            shared = None
         self._lock = Lock(shared / "alerts.lock") if shared is not None else None
         while self._lock is not None and not self._lock.take():
             if self._ended.wait(self._interval):
                 return False
-        wanted = self._settings.alerts_state
         if not wanted:
             try:
                 self._place = state_of(private_directory() / "alerts", self._service)
@@ -130,27 +135,16 @@ class EmbeddedAlerts:
             try:
                 outcome = engine.look(self._clock(), self._merged(), since_start=since_start)
                 since_start = False
-                if self._told(outcome) or self._dirty.is_set() or began - saved >= _SAVE_SECONDS:
+                if self._told(outcome) or began - saved >= _SAVE_SECONDS:
                     saved = began
                     self._save(engine)
             except Exception as error:
                 if began - failed >= _SAVE_SECONDS:
                     failed = began
                     say(logging.WARNING, "alerts could not be evaluated: %s: %s", type(error).__name__, error)
-            left = max(_SHORTEST, self._interval - (time.monotonic() - began))
-            if self._wait(left, engine):
+            if self._ended.wait(max(_SHORTEST, self._interval - (time.monotonic() - began))):
                 self._save(engine)
                 return
-
-    def _wait(self, seconds: float, engine: Engine) -> bool:
-        """Wait, and keep what leaves meanwhile; whether it is the end."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if self._ended.wait(min(left, 1.0)):
-                return True
-            if self._dirty.is_set():
-                self._save(engine)
-        return self._ended.is_set()
 
     def _prepared(self) -> Engine:
         settings = self._settings
@@ -162,7 +156,7 @@ class EmbeddedAlerts:
             runbooks=settings.alerts_runbooks,
             recipients=settings.alerts_to,
         )
-        self._outboxes = list(_outboxes(settings, self._service, self._dirty.set))
+        self._outboxes = list(_outboxes(settings, self._service, self._kept))
         engine = Engine(lambda: (*rules, *_scaled(AlertRule.declared(), settings.alerts_time_scale)), alerts)
         told = [outbox.receiver for outbox in self._outboxes]
         how = " and ".join(told) or "log lines alone"
@@ -173,6 +167,8 @@ class EmbeddedAlerts:
             self._interval,
             how,
         )
+        if "mail" in told and not settings.alerts_to:
+            say(logging.WARNING, "OTEL_SEARCH_ALERTS_TO is not set: only rules that name recipients send mails")
         return engine
 
     def _rules(self) -> tuple[Rule, ...]:
@@ -201,21 +197,18 @@ class EmbeddedAlerts:
         return bool(outcome.changed or outcome.notifications)
 
     def _save(self, engine: Engine) -> None:
+        self._write("", {"version": _VERSION, "service": self._service, "saved": self._clock(), **engine.state()})
+
+    def _kept(self, receiver: str) -> Callable[[list[Any]], None]:
+        return lambda waiting: self._write(receiver, {"version": _VERSION, "waiting": waiting})
+
+    def _write(self, part: str, state: dict[str, Any]) -> None:
         if self._place is None:
             return
-        with self._saving:
-            self._dirty.clear()
-            state = {
-                "version": _VERSION,
-                "service": self._service,
-                "saved": self._clock(),
-                **engine.state(),
-                "waiting": {outbox.receiver: outbox.state() for outbox in self._outboxes},
-            }
-            try:
-                self._place[1].write(state)
-            except OSError as error:
-                say(logging.DEBUG, "the state of alerts could not be written: %s", error)
+        try:
+            self._place[1].part(part).write(state)
+        except OSError as error:
+            say(logging.DEBUG, "the state of alerts could not be written: %s", error)
 
     def _restore(self, engine: Engine, *, since_start: bool) -> None:
         state = self._place[1].read() if self._place is not None else {}
@@ -227,7 +220,8 @@ class EmbeddedAlerts:
         try:
             engine.restore(state)
             for outbox in self._outboxes:
-                outbox.restore(state["waiting"].get(outbox.receiver, ()))
+                waiting = self._place[1].part(outbox.receiver).read() if self._place is not None else {}
+                outbox.restore(waiting.get("waiting", ()))
         except (KeyError, TypeError, ValueError) as error:
             say(logging.WARNING, "what was known of alerts cannot be used, they begin anew: %s", error)
             return
@@ -258,7 +252,7 @@ def mail_server(settings: Settings) -> mail.Server:
     )
 
 
-def _outboxes(settings: Settings, service: str, changed: Callable[[], None]) -> Iterable[Outbox]:
+def _outboxes(settings: Settings, service: str, keep: Callable[[str], Callable[[list[Any]], None]]) -> Iterable[Outbox]:
     if settings.alerts_smtp_host:
         server = mail_server(settings)
         sender = settings.alerts_from or "otel-search@localhost"
@@ -266,14 +260,14 @@ def _outboxes(settings: Settings, service: str, changed: Callable[[], None]) -> 
         def send(notification: Notification) -> None:
             mail.send(server, mail.message(notification, sender, service))
 
-        yield Outbox("mail", send, server.timeout, changed)
+        yield Outbox("mail", send, server.timeout, keep("mail"))
     if settings.alerts_webhook_url:
         url, timeout = settings.alerts_webhook_url, max(1.0, settings.alerts_smtp_timeout)
         yield Outbox(
             "webhook",
             lambda notification: webhook.post(url, webhook.payload(notification, service), timeout),
             timeout,
-            changed,
+            keep("webhook"),
         )
 
 

@@ -44,7 +44,8 @@ class Outbox:
         receiver: `mail` or `webhook`, for the log.
         send: Delivers one notification, or raises `DeliveryError`.
         timeout: Seconds that an attempt may take.
-        changed: Called when something has left.
+        keep: Told what waits whenever that has changed, at once: who goes on after a sudden end must not send
+            again what was sent.
         delays: Seconds before each further attempt.
     """
 
@@ -53,13 +54,13 @@ class Outbox:
         receiver: str,
         send: Callable[[Notification], None],
         timeout: float,
-        changed: Callable[[], None] = lambda: None,
+        keep: Callable[[list[Any]], None] = lambda _: None,
         delays: tuple[float, ...] = DELAYS,
     ) -> None:
         self.receiver = receiver
         self._send = send
         self._timeout = timeout
-        self._changed = changed
+        self._keep = keep
         self._delays = delays
         self._waiting: list[_Item] = []
         self._condition = threading.Condition()
@@ -76,6 +77,7 @@ class Outbox:
             self._bound()
             if self._waiting and not self._ended:
                 self._begin()
+                self._keep(self._state())
                 self._condition.notify()
 
     def _bound(self) -> None:
@@ -95,7 +97,10 @@ class Outbox:
     def state(self) -> list[Any]:
         """What is waiting, for JSON."""
         with self._condition:
-            return [[item.notification.state(), item.attempts] for item in self._waiting]
+            return self._state()
+
+    def _state(self) -> list[Any]:
+        return [[item.notification.state(), item.attempts] for item in self._waiting]
 
     def restore(self, state: Iterable[tuple[Mapping[str, Any], int]]) -> None:
         """Deliver what another process has left waiting.
@@ -120,7 +125,6 @@ class Outbox:
                     return
                 item = self._waiting[0]
             self._try(item)
-            self._changed()
 
     def _try(self, item: _Item) -> None:
         item.attempts += 1
@@ -131,15 +135,17 @@ class Outbox:
             self._count("failed")
             self._say(logging.WARNING, f"alert {self.receiver} failed", item, reason=str(error), attempt=item.attempts)
             with self._condition:
-                if not last:
-                    item.due = time.monotonic() + self._delays[item.attempts - 1]
-                else:
+                if last:
                     self._remove(item)
                     self._give_up(item, str(error))
+                else:
+                    item.due = time.monotonic() + self._delays[item.attempts - 1]
+                self._keep(self._state())
         else:
-            self._count("sent")
             with self._condition:
                 self._remove(item)
+                self._keep(self._state())
+            self._count("sent")
             self._say(logging.INFO, f"alert {self.receiver} sent", item, attempt=item.attempts)
 
     def _deliver(self, notification: Notification) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from otel_search.alerts import examples
 from otel_search.alerts.examples import INSTANCE, SERVICE, Example
-from otel_search.alerts.expression import Absent, Expression, leaves
+from otel_search.alerts.expression import Absent, Expression
 from otel_search.alerts.promql import duration, promql, recordings
 from otel_search.alerts.rules import Rule
 from otel_search.alerts.template import for_prometheus
@@ -59,13 +59,14 @@ def renderable(rules: Iterable[Rule]) -> list[Rule]:
     return [rule for rule in rules if "prometheus" in rule.readers and rule.expression is not None]
 
 
-def prometheus(rules: Iterable[Rule], runbooks: str, command: str) -> dict[str, str]:
+def prometheus(rules: Iterable[Rule], runbooks: str, command: str, *, tested: bool = True) -> dict[str, str]:
     """The files for Prometheus, by name.
 
     Args:
         rules: The rules; those that Prometheus cannot evaluate are left out.
         runbooks: The address of `docs/alerts.md`.
         command: What writes them, for their heads.
+        tested: Whether to write tests, too: their samples are for rules whose times are not those of a drill.
     """
     chosen = renderable(rules)
     recorded, alerts = _recording_groups(chosen), _alert_groups(chosen, runbooks)
@@ -76,14 +77,14 @@ def prometheus(rules: Iterable[Rule], runbooks: str, command: str) -> dict[str, 
             {"groups": recorded},
         ),
         ALERTS: document("Alerting rules for Prometheus 3.", command, {"groups": alerts}),
-        **_tests(chosen, runbooks, command, [group["name"] for group in (*recorded, *alerts)]),
+        **(_tests(chosen, runbooks, command, [group["name"] for group in (*recorded, *alerts)]) if tested else {}),
     }
 
 
 def _tests(rules: Iterable[Rule], runbooks: str, command: str, groups: Iterable[str]) -> dict[str, str]:
     """A file for each distance between samples: Prometheus evaluates all rules of a file at all of its samples."""
     steps: dict[int, list[dict[str, Any]]] = {}
-    for example, rule in examples.of(rule for rule in rules if not _is_drill(rule)):
+    for example, rule in examples.of(rules):
         steps.setdefault(example.step, []).append(_test(example, rule, runbooks))
     return {
         TESTS.format(step=step): document(
@@ -99,11 +100,6 @@ def _tests(rules: Iterable[Rule], runbooks: str, command: str, groups: Iterable[
         )
         for step, tests in steps.items()
     }
-
-
-def _is_drill(rule: Rule) -> bool:
-    """Whether the rule looks at less time than lies between two samples."""
-    return rule.expression is not None and any(0 < leaf.seconds < 60 for leaf in leaves(rule.expression))
 
 
 def _recording_groups(rules: Iterable[Rule]) -> list[dict[str, Any]]:

@@ -149,9 +149,9 @@ def _render(effective: Settings, out: Path, command: str) -> int:
     from otel_search.alerts.render import prometheus, renderable
 
     rules = _rules(effective)
-    files = {
-        f"prometheus/rules/{name}": text for name, text in prometheus(rules, effective.alerts_runbooks, command).items()
-    }
+    drill = effective.alerts_time_scale != 1
+    rendered = prometheus(rules, effective.alerts_runbooks, command, tested=not drill)
+    files = {f"prometheus/rules/{name}": text for name, text in rendered.items()}
     mail = Mail(
         host=effective.alerts_smtp_host or "localhost",
         port=effective.alerts_smtp_port or 0,
