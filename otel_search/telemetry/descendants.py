@@ -7,6 +7,7 @@ reloaded children, and servers that a supervisor starts, are no such programs.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import PurePath
@@ -16,6 +17,8 @@ _VARIABLE = "_OTEL_SEARCH_PROCESS"
 
 _SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "fastapi", "granian", "daphne"})
 _LAUNCHER = "opentelemetry-instrument"
+# How `multiprocessing` starts processes of the same application.
+_WORKER = re.compile(r"from multiprocessing\.(spawn|forkserver|resource_tracker) import ")
 
 
 def is_started_by_a_service(environ: MutableMapping[str, str]) -> bool:
@@ -32,7 +35,7 @@ def is_started_by_a_service(environ: MutableMapping[str, str]) -> bool:
     if program in _SERVERS or program.startswith(_LAUNCHER):
         environ[_VARIABLE] = own
         return False
-    return "multiprocessing" not in program
+    return _WORKER.match(program) is None
 
 
 def _program(arguments: Sequence[str]) -> str:

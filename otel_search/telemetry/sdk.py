@@ -20,6 +20,8 @@ from otel_search.telemetry.single_export import ExportsToTheSame, keep_single_ex
 
 _logger = logging.getLogger("otel_search.telemetry")
 
+_ASIDE_SECONDS = 1.0
+
 
 def set_up(
     effective: Settings,
@@ -36,7 +38,10 @@ def set_up(
         configurator_arguments: What the launcher tells a configurator.
         by_application: Whether providers that are there are the application's doing.
     """
-    ours = delivery.start(effective.shutdown_timeout)
+    stands_aside = is_started_by_a_service(settings.environment())
+    # Whoever waits for such a program's end must not wait long for a Collector that is away.
+    timeout = min(effective.shutdown_timeout, _ASIDE_SECONDS) if stands_aside else effective.shutdown_timeout
+    ours = delivery.start(timeout)
     is_theirs = bool(_with_sdk())
     said = _configure_by_file(effective.config_file) if effective.config_file else []
     # Before the SDK, so that what it has to say of its variables is a line like any other.
@@ -44,7 +49,7 @@ def set_up(
     logs.install(
         effective,
         str(identity.resource(instance).attributes.get("service.name", "unknown_service")),
-        stands_aside=is_started_by_a_service(settings.environment()),
+        stands_aside=stands_aside,
         at_once=not by_application,
     )
     ours.before_flush = logs.drain

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_search.telemetry.descendants import is_started_by_a_service
 from tests.service import APPS, BIN, Service, eventually, serve
 
 
@@ -76,3 +77,30 @@ def test_a_program_under_the_launcher_of_its_own_is_its_own_master() -> None:
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["event"] == "inner"
     assert done.stderr == ""
+
+
+SPAWNED = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_program"),
+    [
+        (["python", "job.py"], True),
+        (["python", "-u", "-X", "dev", "-W", "error", "jobs/multiprocessing.py", "uvicorn"], True),
+        (["python", "-c", "from multiprocessing import Pool; print(Pool)"], True),
+        (["python", "-m", "celery", "worker"], True),
+        (["python", "-m", "uvicorn", "app:app"], False),
+        (["python", "/venv/bin/uvicorn", "app:app"], False),
+        (["python", "-m", "gunicorn", "app:app"], False),
+        (["python", "/venv/bin/opentelemetry-instrument", "python", "job.py"], False),
+        (["python", "-c", SPAWNED, "--multiprocessing-fork"], False),
+    ],
+)
+def test_who_counts_as_a_program_that_a_service_starts(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], is_program: bool
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", arguments)
+    environment: dict[str, str] = {}
+    assert not is_started_by_a_service(environment)  # nobody was before it
+    of_another = {name: "1" for name in environment}
+    assert is_started_by_a_service(of_another) == is_program
