@@ -183,11 +183,7 @@ def asked(url: str, method: str = "GET") -> Any:
 def measure(home: Path, requests: list[Any], traces: int, wait: int) -> dict[str, float]:
     """Send many traces the way of the fleet; what each program spent and stored."""
     payloads = multiplied(requests, traces)
-    spans = sum(
-        len(scope.spans)
-        for each in payloads
-        for scope in ExportTraceServiceRequest.FromString(each).resource_spans[0].scope_spans
-    )
+    spans = _spans(payloads)
     with contextlib.ExitStack() as stack:
         storage = stack.enter_context(OpenSearch(home / "opensearch"))
         kafka = stack.enter_context(Kafka(home / "kafka"))
@@ -259,6 +255,29 @@ def measure(home: Path, requests: list[Any], traces: int, wait: int) -> dict[str
         }
 
 
+def redaction(home: Path, requests: list[Any]) -> dict[str, float]:
+    """What it costs to take a span in a Collector without destinations, and what redaction adds for a service that does not redact."""
+    payloads = multiplied(requests, 2000)
+    spans = _spans(payloads)
+    found = {}
+    for name, redacted_by in (("taken", "otel-search"), ("redacted", "none")):
+        with Collector(home / name, (), {"COLLECTOR_REDACTED_BY": redacted_by}) as collector:
+            began = processor_time(collector.pid)
+            with httpx.Client(timeout=120) as client:
+                for payload in payloads:
+                    headers = {"content-type": "application/x-protobuf"}
+                    client.post(f"{collector.http_url}/v1/traces", content=payload, headers=headers).raise_for_status()
+            found[f"processor microseconds a span that is {name}"] = (
+                (processor_time(collector.pid) - began) / spans * 1e6
+            )
+    return found
+
+
+def _spans(payloads: list[bytes]) -> int:
+    messages = map(ExportTraceServiceRequest.FromString, payloads)
+    return sum(len(scope.spans) for each in messages for scope in each.resource_spans[0].scope_spans)
+
+
 def stored_records(home: Path, requests: int) -> dict[str, float]:
     """What a log record weighs once it is stored, written by the service's own exporter in Elasticsearch's OTel mapping."""
     with OpenSearch(home / "log-storage") as storage, Processes(home) as processes:
@@ -283,9 +302,87 @@ def stored_records(home: Path, requests: int) -> dict[str, float]:
         }
 
 
+def held_series(prometheus: Prometheus, requests: list[Any], instances: int) -> dict[str, float]:
+    """What a series weighs in Prometheus' memory: the metrics of one instance, again with the ids of many."""
+    head = 'prometheus_tsdb_head_series{job="prometheus"}'
+    eventually(lambda: prometheus.query(head))
+    before, memory = prometheus.query(head)[0].value, psutil.Process(prometheus.pid).memory_info().rss
+    message = next(each for each in reversed(requests) if isinstance(each, ExportMetricsServiceRequest))
+    (instance,) = [
+        pair for pair in message.resource_metrics[0].resource.attributes if pair.key == "service.instance.id"
+    ]
+    with httpx.Client(timeout=60) as client:
+        for number in range(instances):
+            instance.value.string_value = f"instance-{number}"
+            client.post(
+                f"{prometheus.url}/api/v1/otlp/v1/metrics",
+                content=message.SerializeToString(),
+                headers={"content-type": "application/x-protobuf"},
+            ).raise_for_status()
+    eventually(lambda: prometheus.query(head)[0].value >= before + instances * 100)
+    time.sleep(3)  # the last scrape of its own figure
+    series = prometheus.query(head)[0].value - before
+    grown = psutil.Process(prometheus.pid).memory_info().rss - memory
+    return {"Prometheus: resident bytes a series": grown / series}
+
+
 def _one(requests: list[Any], signal: str) -> bytes:
     kind = {"metrics": ExportMetricsServiceRequest, "logs": ExportLogsServiceRequest}[signal]
     return next(each for each in requests if isinstance(each, kind)).SerializeToString()
+
+
+def arithmetic(figures: dict[str, float]) -> str:
+    """What a fleet needs by these figures, as a table: 20 requests a second for each instance, 2 % of the traces interesting."""
+    columns = (
+        ("1", 1, 0.1, 30),
+        ("10", 10, 0.1, 30),
+        ("100", 100, 0.1, 30),
+        ("1,000", 1_000, 0.1, 30),
+        ("10,000", 10_000, 0.01, 10),
+    )
+    rows: dict[str, list[str]] = {}
+
+    def row(name: str, value: str) -> None:
+        rows.setdefault(name, []).append(value)
+
+    for _, instances, share, wait in columns:
+        requests = 20 * instances
+        spans, records = requests * figures["spans a request"], requests * figures["log records a request"]
+        kept = spans * (0.02 + share)
+        row("TAIL_SAMPLING_PERCENT, TAIL_SAMPLING_WAIT", f"{share * 100:.0f}, {wait} s")
+        row("spans a second", f"{spans:,.0f}")
+        row("log records a second", f"{records:,.0f}")
+        row(
+            "OTLP from services, MB/s",
+            f"{(spans * figures['bytes a span (OTLP, uncompressed)'] + records * figures['bytes a log record (OTLP, uncompressed)']) / 1e6:,.2f}",
+        )
+        row("spans into Kafka, MB/s", f"{spans * figures['bytes a span in Kafka (zstd)'] / 1e6:,.2f}")
+        row("agents, cores in all", f"{spans * figures['agent: processor microseconds a span'] / 1e6:,.2f}")
+        cores = spans * figures["gateway: processor microseconds a span"] / 1e6 / 0.7
+        row("gateways, cores in all", f"{cores:,.2f}")
+        gateways = max(2, round(cores / 2 + 0.5))
+        row("gateways of two cores", f"{gateways}" if instances >= 1000 else "-")
+        row("partitions of otlp_spans", f"{gateways * 2}" if instances >= 1000 else "-")
+        memory = spans * wait * figures["gateway: resident bytes a waiting span"] / 1e9
+        row("waiting spans, GB in all", f"{memory:,.2f}")
+        row("spans kept a second", f"{kept:,.0f}")
+        traces = 86_400 * kept * figures["bytes a span in OpenSearch (merged, no replica)"] / 1e9
+        logs = 86_400 * records * figures["bytes a log record in OpenSearch (merged, no replica)"] / 1e9
+        row("spans into Elasticsearch, GB a day", f"{traces:,.1f}")
+        row("log records into Elasticsearch, GB a day", f"{logs:,.1f}")
+        row(
+            "primary shards a day, spans + log records",
+            f"{max(1, round(traces / 50 + 0.5))} + {max(1, round(logs / 50 + 0.5))}",
+        )
+        series = instances * (
+            figures["series of an instance"] + figures["series that the Collector makes of its spans"]
+        )
+        row("series in Prometheus", f"{series:,.0f}")
+        row("samples a second", f"{series / 60:,.0f}")
+        row("Prometheus' memory for them, GB", f"{series * figures['Prometheus: resident bytes a series'] / 1e9:,.2f}")
+    head = ["instances", *(name for name, *_ in columns)]
+    lines = [head, ["---"] * len(head), *([name, *values] for name, values in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
@@ -298,13 +395,17 @@ def main() -> None:
         with Prometheus(home / "prometheus") as prometheus:
             (home / "demo").mkdir()
             requests, figures = material(home / "demo", prometheus)
+            figures |= held_series(prometheus, requests, 300)
         kinds = Counter(type(each).__name__ for each in requests)
         print(f"{sum(kinds.values())} export requests of the demo: {dict(kinds)}")
         figures |= measure(home, requests, parsed.traces, parsed.wait)
+        figures |= redaction(home / "redaction", requests)
         (home / "logs").mkdir()
         figures |= stored_records(home / "logs", parsed.traces // 20)
+        print("\n| figure | measured |\n| --- | --- |")
         for name, value in figures.items():
-            print(f"{name:56} {value:12,.1f}")
+            print(f"| {name} | {value:,.1f} |")
+        print(f"\n{arithmetic(figures)}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def files() -> dict[Path, Path]:
         Path("docker-compose.yml"): source / "docker-compose.yml",
         Path("Dockerfile"): HERE / "Dockerfile",
         Path(".dockerignore"): HERE / "dockerignore",
+        Path(".gitignore"): HERE / "gitignore",
     }
     for path in sorted((source / "collector").rglob("*")):
         if path.is_file():

@@ -99,6 +99,14 @@ def test_a_workloads_configuration_is_whole(workload: str) -> None:
     assert not undefined(merged(configuration(workload)))
 
 
+def test_metrics_of_spans_are_made_before_any_sampling_and_in_one_place() -> None:
+    names = {workload: {file.name for file in configuration(workload)} for workload in WORKLOADS}
+    made = {"span_metrics.yaml", "search_metrics.yaml"}
+    assert made <= names["agent"]
+    assert not made & names["gateway"]
+    assert "tail_sampling.yaml" in names["gateway"] - names["agent"]
+
+
 @pytest.mark.backends
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_the_collector_accepts_a_workloads_configuration(workload: str) -> None:

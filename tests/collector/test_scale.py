@@ -144,6 +144,12 @@ def test_each_trace_is_decided_by_one_gateway(fleet: Fleet) -> None:
     assert settle(fleet.decided, lambda decided: decided == len(fleet.sent), timeout=PATIENCE) == len(fleet.sent)
 
 
+def test_points_and_records_come_through_kafka_too(fleet: Fleet) -> None:
+    for kind in ("metric_points", "log_records"):
+        metric = f"otelcol_receiver_accepted_{kind}"
+        eventually(lambda metric=metric: sum(fleet.counted(number, metric) for number in (0, 1)) == 1)
+
+
 def test_a_gateway_that_is_killed_in_the_middle_takes_no_trace_with_it(fleet: Fleet) -> None:
     traces = some_traces(5)
     before = [fleet.counted(number, "otelcol_receiver_accepted_spans") for number in (0, 1)]

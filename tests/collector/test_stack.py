@@ -33,6 +33,7 @@ def test_init_writes_everything_that_the_compose_file_names(tmp_path: Path, caps
     assert os.access(shop / "collector/elasticsearch/setup.sh", os.X_OK)
     assert f"wrote  {shop / '.env'}" in capsys.readouterr().out
     assert variables(shop)["APP_MODULE"] == "app:app"
+    assert "/.env" in (shop / ".gitignore").read_text("utf-8").splitlines()
 
 
 def test_passwords_are_random_and_for_the_owner_alone(tmp_path: Path) -> None:
