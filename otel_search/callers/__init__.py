@@ -20,6 +20,7 @@ from otel_search import semconv, settings
 from otel_search.callers.pseudonyms import Pseudonyms
 from otel_search.callers.spans import describe_spans
 from otel_search.context import CALLER, Caller, is_id
+from otel_search.redaction import redactor_of
 from otel_search.settings import Settings
 
 __all__ = ["Callers", "current", "identify", "identify_by"]
@@ -86,8 +87,12 @@ class Callers:
         self.hook: Hook | None = None
         self._raw = effective.caller_ids == "raw"
         self._pseudonyms = Pseudonyms(effective.pseudonym_key)
+        secret = redactor_of(effective).field
+        # What a cookie or a credential holds lets its holder in: nobody who reads telemetry may have it.
         self._sources = [
-            (kind, place, name.lower().encode() if place == "header" else name.encode())
+            (kind, name.encode(), _cookie, True)
+            if place == "cookie"
+            else (kind, name.lower().encode(), _header, secret(name) is not None)
             for kind, place, name in effective.callers
         ]
 
@@ -100,10 +105,10 @@ class Callers:
             caller: To be named.
         """
         try:
-            for kind, place, name in self._sources:
-                value = _header(scope, headers, name) if place == "header" else _cookie(headers, name)
+            for kind, name, read, secret in self._sources:
+                value = read(scope, headers, name)
                 if value:
-                    self._name(caller, kind, value, secret=place == "cookie")
+                    self._name(caller, kind, value, secret=secret)
         except Exception as error:
             _say_once("headers", error)
         self._ask(scope, caller)
@@ -139,7 +144,6 @@ class Callers:
 
     def _name(self, caller: Caller, kind: str, value: str, *, secret: bool) -> None:
         key = _NAMES[kind]
-        # What a cookie holds lets its holder in: nobody who reads telemetry may have it.
         told = self._pseudonyms.of(kind, value) if secret or not self._raw else value if is_id(value) else None
         if told is None or caller.attributes.get(key) == told:
             return
@@ -158,7 +162,7 @@ def _header(scope: Scope, headers: Mapping[bytes, bytes], name: bytes) -> str | 
     return value.decode("latin-1").strip()
 
 
-def _cookie(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+def _cookie(scope: Scope, headers: Mapping[bytes, bytes], name: bytes) -> str | None:  # noqa: ARG001 - as `_header`
     for part in headers.get(b"cookie", b"").split(b";"):
         key, _, value = part.strip().partition(b"=")
         if key == name:

@@ -123,13 +123,15 @@ class EventChain:
                 fields = {**fields, semconv.LOG_SAMPLED: left_out}
         to_stdout = to_stdout and self.writes_lines
         behind = self._behind
+        caller = context.CALLER.get()
+        who = {} if caller is None else caller.attributes
         if behind is None:
-            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())
+            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, (), who)
             return
         if exc_info is not None or level >= logging.ERROR:
             # It may be the last that this process has to say.
             behind.drain()
-            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, ())
+            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, (), who)
             return
         safe: list[str] = []
         for name, value in fields.items():
@@ -137,7 +139,7 @@ class EventChain:
                 safe.append(name)
         if safe:
             fields = {**fields, **{name: self._values.field(str(name), fields[name]) for name in safe}}
-        behind.put(copy_context(), (created, level, event, logger, fields, None, to_stdout, to_otlp, within, safe))
+        behind.put(copy_context(), (created, level, event, logger, fields, None, to_stdout, to_otlp, within, safe, who))
 
     def _write(self, *event: Any) -> None:
         try:
@@ -158,14 +160,14 @@ class EventChain:
         to_otlp: bool,
         within: Context | None,
         safe: Collection[str],
+        who: Mapping[str, str],
     ) -> None:
-        """Make line and record, in the context that the event was logged in."""
+        """Make line and record, in the context that the event was logged in; `who` is its caller, as far as known then."""
         own = self._own_fields(fields, exc_info, safe)
         where = get_current() if within is None else within
         request_id = context.REQUEST_ID.get()
-        caller = context.CALLER.get()
-        if caller is not None and caller.attributes:
-            own |= caller.attributes  # bounded, and free of secrets, whatever their names look like
+        if who:
+            own |= who  # bounded, and free of secrets, whatever their names look like
         text = self._values.text(event)
         if to_stdout or self._outputs.has_file:
             head = self._head(created, level, text, logger, where, request_id)

@@ -192,10 +192,3 @@ def test_where_the_variables_do_not_decide_nothing_is_missed(name: str, tmp_path
         examined = Examined(uvicorn("basic:app"), receiver.endpoint, "--path", "/v1/items/1", env=env)
     assert set(examined.findings) == {name}
     assert examined.facts["application"]["status"] == 200
-
-
-def test_the_exporter_for_prometheus_beside_workers() -> None:
-    env = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(free_port())}
-    with Receiver(lambda _: None) as receiver:
-        examined = Examined(["no-such-program", "--workers", "4"], receiver.endpoint, env=env)
-    assert "only one of them gets the port" in examined.finds("prometheus-workers")

@@ -112,13 +112,14 @@ def test_a_hook_knows_the_subject_of_a_token(env: dict[str, str]) -> None:
         assert caller(service, late) == ("u-7", "7"), "the application's middleware knows it first"
 
 
-def test_raw_ids_and_a_cookie_that_lets_people_in(env: dict[str, str]) -> None:
-    with serve("callers:app", env={**env, **SOURCES, "OTEL_SEARCH_CALLER_IDS": "raw"}, ready="/docs") as service:
-        answer = service.get("/search", headers={"x-user-id": "u-42", "cookie": "sid=s3ss10n"})
-        user, session = caller(service, answer)
+@pytest.mark.parametrize("session", ["cookie:sid", "header:x-api-key"])
+def test_raw_ids_and_a_cookie_that_lets_people_in(env: dict[str, str], session: str) -> None:
+    more = {"OTEL_SEARCH_CALLERS": f"user=header:x-user-id,session={session}", "OTEL_SEARCH_CALLER_IDS": "raw"}
+    with serve("callers:app", env={**env, **more}, ready="/docs") as service:
+        headers = {"x-user-id": "u-42", "cookie": "sid=s3ss10n", "x-api-key": "s3ss10n"}
+        user, found = caller(service, service.get("/search", headers=headers))
         assert user == "u-42"
-        assert session is not None
-        assert NAME.fullmatch(session)
+        assert NAME.fullmatch(found or "")
 
 
 def test_workers_of_one_server_give_the_same_names(env: dict[str, str], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def management_port_taken(case: Case) -> Iterator[str]:
     "leave OTEL_METRICS_EXPORTER unset and scrape /metrics of the service, which answers for all of its workers",
 )
 def prometheus_port_taken(case: Case) -> Iterator[str]:
-    """The second process that wants it sets up nothing at all."""
+    """The service goes on without it, and nobody can scrape there."""
     if "prometheus" not in chosen(case.effective, "metrics") or case.is_silent:
         return
     host = case.variables.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost"
@@ -128,21 +128,6 @@ def prometheus_port_taken(case: Case) -> Iterator[str]:
     port = int(text) if text.isdecimal() else _PROMETHEUS_PORT
     if not step_of(host, port).failed:
         yield f"OTEL_METRICS_EXPORTER=prometheus wants {host}:{port}, where something listens already"
-
-
-@check(
-    "prometheus-workers",
-    Severity.ERROR,
-    "OpenTelemetry's Prometheus exporter has one port, and the service several processes",
-    "leave OTEL_METRICS_EXPORTER unset and scrape /metrics of the service, which answers for all of its workers",
-)
-def prometheus_workers(case: Case) -> Iterator[str]:
-    """The workers that do not get the port have no telemetry at all."""
-    words = " ".join(case.command)
-    if "prometheus" in chosen(case.effective, "metrics") and any(
-        option in words for option in ("--workers", "-w ", "--reload")
-    ):
-        yield "OTEL_METRICS_EXPORTER=prometheus with several processes: only one of them gets the port"
 
 
 @check(
