@@ -102,5 +102,5 @@ def test_who_counts_as_a_program_that_a_service_starts(
     monkeypatch.setattr(sys, "orig_argv", arguments)
     environment: dict[str, str] = {}
     assert not is_started_by_a_service(environment)  # nobody was before it
-    of_another = {name: "1" for name in environment}
+    of_another = dict.fromkeys(environment, "1")
     assert is_started_by_a_service(of_another) == is_program
