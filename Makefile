@@ -11,7 +11,7 @@ CONTRIB := .venv-contrib
 UPSTREAM := .venv-upstream
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-current test-elasticsearch8 test-contrib backends alerts dashboards env lint format constraints bench clean
+.PHONY: help install demo browser screenshots test test-current test-elasticsearch8 test-contrib backends alerts dashboards env lint format constraints bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,7 +40,7 @@ install: $(VENV)/installed ## the environment of the current lane
 demo: $(VENV)/installed ## the sample search service, its embedded engine, real requests, and what came of them
 	@$(VENV)/bin/otel-search demo $(ARGS)
 
-test: backends test-current test-elasticsearch8 test-contrib ## all tests, in all lanes
+test: backends browser test-current test-elasticsearch8 test-contrib ## all tests, in all lanes
 	@echo "All lanes passed."
 
 test-current: $(VENV)/installed ## newest FastAPI, elasticsearch 9.5
@@ -66,6 +66,15 @@ dashboards: $(VENV)/installed ## generate collector/grafana from the telemetry s
 
 env: $(VENV)/installed ## passwords for docker-compose.yml into .env, unless there is one
 	@$(VENV)/bin/otel-search stack env
+
+browser: $(VENV)/installed ## find Chromium for the tests of the viewer's page
+	@$(VENV)/bin/python -m tests.backends.chromium || { status=$$?; \
+	if [ $$status -eq 3 ] && [ -z "$$OTEL_SEARCH_REQUIRE_BACKENDS" ]; \
+	then echo "NOTICE: no Chromium: the tests of the viewer's page in a browser will be skipped."; \
+	else exit $$status; fi; }
+
+screenshots: $(VENV)/installed browser ## take the pictures in docs/images anew, from the demo
+	@$(VENV)/bin/python -m tests.viewer.screenshots
 
 lint: $(VENV)/installed ## style and types
 	$(VENV)/bin/ruff check .

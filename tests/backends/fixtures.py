@@ -41,9 +41,16 @@ def require(program: str) -> None:
     Args:
         program: As ``tests.backends.components.find`` knows it.
     """
-    if find(program) is not None:
-        return
-    notice = f"{program} is not built: run `make backends`"
+    if find(program) is None:
+        skip_or_fail(f"{program} is not built: run `make backends`")
+
+
+def skip_or_fail(notice: str) -> None:
+    """Skip the test for what is missing, or fail it if backends are required.
+
+    Args:
+        notice: What is missing, and what to do.
+    """
     match os.environ.get(REQUIRE, ""):
         case "1":
             pytest.fail(f"{notice} ({REQUIRE}=1 forbids to skip)", pytrace=False)
