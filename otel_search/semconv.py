@@ -94,6 +94,8 @@ SNIFF_NODES = "search.sniff.nodes"
 SLOW = "search.slow"
 SUPPRESSED = "search.log.suppressed"
 SUPPRESSED_KIND = "search.log.suppressed.kind"
+LOG_REFUSED = "search.log.refused"
+"""On a log record in Elasticsearch: what its mapping did not take, as text."""
 LOG_SAMPLED = "sampled"
 """On a log line: how many like it were left out before it."""
 

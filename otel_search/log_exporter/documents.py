@@ -15,12 +15,9 @@ import orjson
 from opentelemetry import trace
 from opentelemetry.sdk._logs import ReadableLogRecord
 
-from otel_search import settings
+from otel_search import semconv, settings
 from otel_search.logs.values import Values
 from otel_search.redaction import redactor_of
-
-REFUSED = "search.log.refused"
-"""The attribute that holds, as text, what the mapping did not take."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +140,5 @@ def mended(action: Action, field: str | None) -> Action:
         key for key in attributes if name and (key == name or key.startswith(f"{name}.") or name.startswith(f"{key}."))
     ]
     moved = {key: attributes.pop(key) for key in names or list(attributes)}
-    attributes[REFUSED] = orjson.dumps(moved).decode()
+    attributes[semconv.LOG_REFUSED] = orjson.dumps(moved).decode()
     return Action(action.index, action.id, orjson.dumps(document), mended=True)
