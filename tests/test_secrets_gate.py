@@ -9,6 +9,8 @@ import pytest
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -132,6 +134,18 @@ def test_a_resource_with_secrets() -> None:
         "process.command_line": f"serve --password {marker('password')}",
         "api.key": marker("api key"),
     }
+
+
+def test_the_resource_of_metrics_and_of_log_records() -> None:
+    gate = Gate(Redactor())
+    reader = InMemoryMetricReader()
+    metrics = MeterProvider(resource=Resource({"note": URL}), metric_readers=[reader], shutdown_on_exit=False)
+    logs = LoggerProvider(resource=Resource({"note": URL}), shutdown_on_exit=False)
+    gate.watch(metrics)
+    gate.watch(logs)
+    metrics.get_meter("foreign").create_counter("calls").add(1)
+    assert reader.get_metrics_data().resource_metrics[0].resource.attributes["note"] == HIDDEN
+    assert logs.resource.attributes["note"] == HIDDEN
 
 
 def test_each_value_is_counted_once_whatever_number_of_processors_there_is() -> None:

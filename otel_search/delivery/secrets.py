@@ -81,8 +81,8 @@ class Gate:
         """Stand before everything that gets the spans or log records of a provider, now and later.
 
         Args:
-            provider: The SDK's, ours or the application's own. Our own span processors are left alone:
-                their exporters have the gate, on their thread.
+            provider: The SDK's, ours or the application's own. Our own span processors are left alone: they
+                or their exporters have the gate.
         """
         for several, processors, add, method, before in (
             ("_active_span_processor", "_span_processors", "add_span_processor", "on_end", self.span),
@@ -99,9 +99,8 @@ class Gate:
                 for processor in getattr(getattr(provider, several, None), processors, ()):
                     stand(processor)
                 _stand_before(provider, add, stand)
-        resource = getattr(provider, "resource", None) or getattr(
-            getattr(provider, "_sdk_config", provider), "_resource", None
-        )
+        owner = getattr(provider, "_sdk_config", provider)  # a meter provider's
+        resource = getattr(owner, "resource", None) or getattr(owner, "_resource", None)
         if isinstance(resource, Resource):
             self._guarded(self._resource_in_place, resource)
 
