@@ -52,7 +52,7 @@ class EventChain:
         self._values = values
         self._outputs = outputs
         outputs.announce = self._announce
-        outputs.before_flush = self.drain
+        outputs.before_flush, outputs.before_end = self.drain, self.end_serving
         self._service_name = service_name
         self._provider: _logs.LoggerProvider | None = None
         self._loggers: dict[str, _logs.Logger] = {}

@@ -47,6 +47,8 @@ class Outputs:
         self.announce: Announce = lambda *_: None
         self.before_flush: Callable[[], None] = lambda: None
         """Makes the lines of what was logged until now."""
+        self.before_end: Callable[[], None] = lambda: None
+        """The same, and from then on each line is made at once."""
         self.has_file = file is not None
         self._lost: Counter[str] = Counter()
         self._said_at = -_QUIET_SECONDS
@@ -130,7 +132,7 @@ class Outputs:
 
     def shutdown(self) -> None:
         """Write what waits, and say on stderr how many lines had no reader."""
-        self.before_flush()
+        self.before_end()
         before = self._lost.copy()
         self._stdout.close(_CLOSE_SECONDS)
         self._file_writer.close(_CLOSE_SECONDS)
