@@ -20,15 +20,15 @@ from typing import Any
 import orjson
 
 from otel_search import semconv
+from otel_search.kpis.stays import LONGEST, joined, mean_length
 from otel_search.kpis.totals import Totals, add_request
-from otel_search.kpis.visits import LONGEST_SESSION, SESSION_LENGTH, UNIQUE_USERS
+from otel_search.kpis.visits import SESSION_LENGTH, UNIQUE_USERS
 
 _SECONDS = 10.0
 _PRECISION = 4000  # up to so many users are counted nearly exactly, more to about 2 %
 _SESSIONS = 500
 """Whose stays are looked at: a part of all sessions, chosen by a hash of theirs."""
 _SLOT = 300
-_IDLE_GAP = 1800.0
 _ACCESS_LOGGER = "otel_search.access"
 _MISSING = "-"
 
@@ -101,7 +101,7 @@ def totals(log: Log, start: float, end: float) -> tuple[Totals, dict[str, Any]]:
 
 
 def _session_length(log: Log, start: float, end: float) -> float | None:
-    begin = start - LONGEST_SESSION
+    begin = start - LONGEST
     sessions = _ask(log, begin, end, {"sessions": _different(semconv.SESSION_ID)})["sessions"]["value"]
     if not sessions:
         return None
@@ -113,17 +113,11 @@ def _session_length(log: Log, start: float, end: float) -> float | None:
     part = {"partition": 0, "num_partitions": math.ceil(sessions / _SESSIONS)}
     terms = {"field": f"attributes.{semconv.SESSION_ID}", "include": part, "size": 4 * _SESSIONS}
     answer = _ask(log, begin, end, {"sessions": {"terms": terms, "aggs": {"slots": slots}}})
-    lengths: list[float] = []
-    for session in answer["sessions"]["buckets"]:
-        stays: list[tuple[float, float]] = []
-        for slot in session["slots"]["buckets"]:
-            first, last = slot["first"]["value"] / 1000, slot["last"]["value"] / 1000
-            if stays and first - stays[-1][1] <= _IDLE_GAP:
-                stays[-1] = stays[-1][0], last
-            else:
-                stays.append((first, last))
-        lengths += [last - first for first, last in stays if last >= start]
-    return sum(lengths) / len(lengths) if lengths else None
+    sessions_seen = (
+        joined((slot["first"]["value"] / 1000, slot["last"]["value"] / 1000) for slot in session["slots"]["buckets"])
+        for session in answer["sessions"]["buckets"]
+    )
+    return mean_length(sessions_seen, start)
 
 
 _BOUNDS = [*map(str, semconv.DURATION_BUCKETS), "+Inf"]

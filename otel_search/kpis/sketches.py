@@ -15,17 +15,13 @@ from typing import Any, Generic, TypeVar
 
 import datasketches
 
-S = TypeVar("S")
+from otel_search.kpis.stays import Stay, joined
 
-IDLE_GAP = 1800.0
-"""Seconds without a request after which a session has ended."""
+S = TypeVar("S")
 
 _LG_USERS = 12  # 4,096 registers, 2 KB: a standard error of 1.6 %
 _LG_SESSIONS = 10  # 1,024 sessions, chosen by their hash and so the same ones in each worker
 _LG_SHAPES = 7  # 96 different shapes
-
-Stay = tuple[float, float]
-"""The first and the last request of a session, or of a part of it."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +105,6 @@ class Slots(Generic[S]):
         """Drop all of it."""
         for kept in (self._slots, self._before, self._done):
             kept.clear()
-
-
-def joined(*several: Iterable[Stay]) -> list[Stay]:
-    """Parts of a session put together: what lies no more than the idle gap apart is one."""
-    found: list[Stay] = []
-    for first, last in sorted(stay for stays in several for stay in stays):
-        if found and first - found[-1][1] <= IDLE_GAP:
-            found[-1] = found[-1][0], max(found[-1][1], last)
-        else:
-            found.append((first, last))
-    return found
 
 
 class _Joining(datasketches.TuplePolicy):  # type: ignore[misc]

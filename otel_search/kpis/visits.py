@@ -18,11 +18,9 @@ import orjson
 from otel_search import semconv
 from otel_search.context import Caller
 from otel_search.elasticsearch import shapes
+from otel_search.kpis.stays import LONGEST, mean_length
 
 _logger = logging.getLogger("otel_search.kpis")
-
-LONGEST_SESSION = 4 * 3600.0
-"""Seconds by which a session may have begun before the window: what lies before that is not seen."""
 
 _TOP = 10
 _MISSING = "needs datasketches: pip install 'otel-search[kpis]'"
@@ -61,7 +59,7 @@ class Visits:
 
             self._slots = {
                 "users": Slots(USERS, window),
-                "sessions": Slots(SESSIONS, window + LONGEST_SESSION),
+                "sessions": Slots(SESSIONS, window + LONGEST),
                 "counts": Slots(SHAPES, window),
                 "times": Slots(SHAPES, window),
             }
@@ -145,10 +143,10 @@ class Visits:
         users = USERS.merged(self._slots["users"].since(start)).get_estimate()
         if users > 0:
             found[UNIQUE_USERS] = float(round(users))
-        sessions = SESSIONS.merged(self._slots["sessions"].since(start - LONGEST_SESSION))
-        lengths = [last - first for _, stays in sessions for first, last in stays if last >= start]
-        if lengths:
-            found[SESSION_LENGTH] = sum(lengths) / len(lengths)
+        sessions = SESSIONS.merged(self._slots["sessions"].since(start - LONGEST))
+        length = mean_length((stays for _, stays in sessions), start)
+        if length is not None:
+            found[SESSION_LENGTH] = length
         counts = dict(frequent(SHAPES.merged(self._slots["counts"].since(start))))
         times = dict(frequent(SHAPES.merged(self._slots["times"].since(start))))
         if counts:
