@@ -69,16 +69,16 @@ def _durations(good: str, **buckets: str) -> dict[str, str]:
 
 
 EXAMPLES = (
-    _fires("HighErrorRate", 20, {_OK: "0+90x30", _FAILED: "0+10x30"}),
+    _fires("HighErrorRate", 12, {_OK: "0+90x30", _FAILED: "0+10x30"}),
     # The first errors of an instance, between two scrapes: their series begins with all of them.
     _fires("HighErrorRate", 13, {_OK: "0+10x30", _FAILED: "_x9 50x20"}),
-    _rests("HighErrorRate", 20, {_OK: "0+97x30", _FAILED: "0+3x30"}),
-    _rests("HighErrorRate", 20, {_OK: "0x30", _FAILED: "0x30"}),
+    _rests("HighErrorRate", 12, {_OK: "0+97x30", _FAILED: "0+3x30"}),
+    _rests("HighErrorRate", 12, {_OK: "0x30", _FAILED: "0x30"}),
     _rests("HighErrorRate", 12, {_OK: "0x9 1x20", _FAILED: "_x9 1x20"}),
     # A client that left, and one that was told that it is wrong, are no failures.
     _rests(
         "HighErrorRate",
-        20,
+        12,
         {
             _OK: "0+50x30",
             f'{_HTTP}_count{{http_response_status_code="404"}}': "0+50x30",
@@ -87,108 +87,108 @@ EXAMPLES = (
         },
     ),
     # Exceptions without an answer are.
-    _fires("HighErrorRate", 20, {_OK: "0+50x30", f'{_HTTP}_count{{error_type="ValueError"}}': "0+50x30"}),
+    _fires("HighErrorRate", 12, {_OK: "0+50x30", f'{_HTTP}_count{{error_type="ValueError"}}': "0+50x30"}),
     # A restart is no burst of errors: counters begin anew.
-    _rests("HighErrorRate", 20, {_OK: "0+98x15 0+98x15", _FAILED: "0+2x15 0+2x15"}),
-    _fires("SlowRequests", 20, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0+300x30", _OK: "0+100x30"}),
-    _rests("SlowRequests", 20, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0+100x30", _OK: "0+100x30"}),
-    _rests("SlowRequests", 20, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0x30", _OK: "0x30"}),
+    _rests("HighErrorRate", 12, {_OK: "0+98x7 0+98x15", _FAILED: "0+2x7 0+2x15"}),
+    _fires("SlowRequests", 12, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0+300x30", _OK: "0+100x30"}),
+    _rests("SlowRequests", 12, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0+100x30", _OK: "0+100x30"}),
+    _rests("SlowRequests", 12, {f'{_HTTP}_sum{{http_response_status_code="200"}}': "0x30", _OK: "0x30"}),
     # A stream lasts as long as its client likes.
     _rests(
         "SlowRequests",
-        20,
+        12,
         {
             f'{_HTTP}_sum{{http_response_status_code="200", search_response_stream="true"}}': "0+9000x30",
             f'{_HTTP}_count{{http_response_status_code="200", search_response_stream="true"}}': "0+100x30",
         },
     ),
-    _fires("SlowestRequests", 20, _durations("0+100x30", _1_0="0+90x30", _5_0="0+90x30", _10_0="0+100x30")),
-    _rests("SlowestRequests", 20, _durations("0+100x30", _1_0="0+100x30", _5_0="0+100x30", _10_0="0+100x30")),
-    _fires("NoTraffic", 40, {_OK: "0+10x10 100x40"}),
-    _rests("NoTraffic", 40, {_OK: "0+10x60"}),
-    _rests("NoTraffic", 40, {}),
-    _fires("ErrorBudgetBurnFast", 70, {_OK: "0+970x80", _FAILED: "0+30x80"}),
-    _rests("ErrorBudgetBurnFast", 70, {_OK: "0+999x80", _FAILED: "0+1x80"}),
+    _fires("SlowestRequests", 12, _durations("0+100x30", _1_0="0+90x30", _5_0="0+90x30", _10_0="0+100x30")),
+    _rests("SlowestRequests", 12, _durations("0+100x30", _1_0="0+100x30", _5_0="0+100x30", _10_0="0+100x30")),
+    _fires("NoTraffic", 32, {_OK: "0+10x10 100x40"}),
+    _rests("NoTraffic", 32, {_OK: "0+10x60"}),
+    _rests("NoTraffic", 32, {}),
+    _fires("ErrorBudgetBurnFast", 20, {_OK: "0+970x80", _FAILED: "0+30x80"}),
+    _rests("ErrorBudgetBurnFast", 20, {_OK: "0+999x80", _FAILED: "0+1x80"}),
     # It was bad, and is not any more: the short window says so.
-    _rests("ErrorBudgetBurnFast", 70, {_OK: "0+1000x80", _FAILED: "0+30x50 1500x30"}),
+    _rests("ErrorBudgetBurnFast", 20, {_OK: "0+1000x80", _FAILED: "0+30x5 150x30"}),
     _fires("ErrorBudgetBurnSteady", 80, {_OK: "0+990x90", _FAILED: "0+10x90"}, step=5),
     _rests("ErrorBudgetBurnSteady", 80, {_OK: "0+998x90", _FAILED: "0+2x90"}, step=5),
     _fires("ErrorBudgetBurnSlow", 170, {_OK: "0+998x190", _FAILED: "0+2x190"}, step=30),
     _rests("ErrorBudgetBurnSlow", 170, {_OK: "0+9999x190", _FAILED: "0+1x190"}, step=30),
     _fires(
         "SearchErrors",
-        20,
+        12,
         {f'{_SEARCHES}{{search_outcome="hits"}}': "0+80x30", f'{_SEARCHES}{{search_outcome="error"}}': "0+20x30"},
     ),
-    _rests("SearchErrors", 20, {f'{_SEARCHES}{{search_outcome="empty"}}': "0+80x30"}),
+    _rests("SearchErrors", 12, {f'{_SEARCHES}{{search_outcome="empty"}}': "0+80x30"}),
     _fires(
         "ZeroResults",
-        45,
+        20,
         {f'{_SEARCHES}{{search_outcome="hits"}}': "0+40x60", f'{_SEARCHES}{{search_outcome="empty"}}': "0+60x60"},
     ),
     _rests(
         "ZeroResults",
-        45,
+        20,
         {f'{_SEARCHES}{{search_outcome="hits"}}': "0+80x60", f'{_SEARCHES}{{search_outcome="empty"}}': "0+20x60"},
     ),
     # One search in the night that found nothing is no rate.
-    _rests("ZeroResults", 45, {f'{_SEARCHES}{{search_outcome="empty"}}': "0x20 1x40"}),
+    _rests("ZeroResults", 20, {f'{_SEARCHES}{{search_outcome="empty"}}': "0x10 1x40"}),
     _fires(
         "PartialResults",
-        30,
+        12,
         {f'{_SEARCHES}{{search_outcome="hits"}}': "0+90x40", f'{_SEARCHES}{{search_outcome="timeout"}}': "0+10x40"},
     ),
-    _rests("PartialResults", 30, {f'{_SEARCHES}{{search_outcome="hits"}}': "0+90x40"}),
+    _rests("PartialResults", 12, {f'{_SEARCHES}{{search_outcome="hits"}}': "0+90x40"}),
     _fires(
         "BulkFailures",
-        30,
+        12,
         {
             f'{_ITEMS}{{search_outcome="ok"}}': "0+90x40",
             f'{_ITEMS}{{search_outcome="mapper_parsing_exception"}}': "0+10x40",
         },
     ),
-    _rests("BulkFailures", 30, {f'{_ITEMS}{{search_outcome="ok"}}': "0+90x40"}),
-    _fires("ElasticsearchUnreachable", 20, {_CALLS: "0+10x30", f'{_CALLS}{{error_type="ConnectionError"}}': "0+90x30"}),
-    _rests("ElasticsearchUnreachable", 20, {_CALLS: "0+90x30", f'{_CALLS}{{error_type="NotFoundError"}}': "0+90x30"}),
+    _rests("BulkFailures", 12, {f'{_ITEMS}{{search_outcome="ok"}}': "0+90x40"}),
+    _fires("ElasticsearchUnreachable", 12, {_CALLS: "0+10x30", f'{_CALLS}{{error_type="ConnectionError"}}': "0+90x30"}),
+    _rests("ElasticsearchUnreachable", 12, {_CALLS: "0+90x30", f'{_CALLS}{{error_type="NotFoundError"}}': "0+90x30"}),
     _fires(
         "ElasticsearchRed",
-        20,
-        {f'{_HEALTH}{{search_health_component="elasticsearch"}}': "2x9 0x20"},
+        12,
+        {f'{_HEALTH}{{search_health_component="elasticsearch"}}': "2x5 0x20"},
         search_health_component="elasticsearch",
     ),
-    _rests("ElasticsearchRed", 20, {f'{_HEALTH}{{search_health_component="memory"}}': "0x30"}),
-    _rests("ElasticsearchRed", 20, {f'{_HEALTH}{{search_health_component="elasticsearch"}}': _NO_NUMBERS}),
+    _rests("ElasticsearchRed", 12, {f'{_HEALTH}{{search_health_component="memory"}}': "0x30"}),
+    _rests("ElasticsearchRed", 12, {f'{_HEALTH}{{search_health_component="elasticsearch"}}': _NO_NUMBERS}),
     _fires(
         "ElasticsearchYellow",
-        30,
+        28,
         {f'{_HEALTH}{{search_health_component="elasticsearch"}}': "2x9 1x30"},
         search_health_component="elasticsearch",
     ),
-    _rests("ElasticsearchYellow", 30, {f'{_HEALTH}{{search_health_component="elasticsearch"}}': "2x40"}),
-    _fires("HighMemory", 20, {"search_memory_utilization_ratio": "0.95x30"}, instance=INSTANCE),
-    _rests("HighMemory", 20, {"search_memory_utilization_ratio": "0.95x5 0.5x30"}),
-    _rests("HighMemory", 20, {"search_memory_utilization_ratio": _NO_NUMBERS}),
-    _fires("HighCpu", 20, {"search_cpu_utilization_ratio": "0.97x30"}, instance=INSTANCE),
-    _rests("HighCpu", 20, {"search_cpu_utilization_ratio": "0.5x30"}),
+    _rests("ElasticsearchYellow", 28, {f'{_HEALTH}{{search_health_component="elasticsearch"}}': "2x40"}),
+    _fires("HighMemory", 12, {"search_memory_utilization_ratio": "0.95x30"}, instance=INSTANCE),
+    _rests("HighMemory", 12, {"search_memory_utilization_ratio": "0.95x5 0.5x30"}),
+    _rests("HighMemory", 12, {"search_memory_utilization_ratio": _NO_NUMBERS}),
+    _fires("HighCpu", 14, {"search_cpu_utilization_ratio": "0.97x30"}, instance=INSTANCE),
+    _rests("HighCpu", 14, {"search_cpu_utilization_ratio": "0.5x30"}),
     _fires(
         "DiskFull",
-        20,
+        12,
         {f'{_HEALTH}{{search_health_component="disk"}}': "0x30"},
         instance=INSTANCE,
         search_health_component="disk",
     ),
-    _rests("DiskFull", 20, {f'{_HEALTH}{{search_health_component="disk"}}': "1x30"}),
+    _rests("DiskFull", 12, {f'{_HEALTH}{{search_health_component="disk"}}': "1x30"}),
     _fires(
         "DiskFilling",
-        30,
+        18,
         {f'{_HEALTH}{{search_health_component="disk:/data"}}': "1x40"},
         instance=INSTANCE,
         search_health_component="disk:/data",
     ),
-    _rests("DiskFilling", 30, {f'{_HEALTH}{{search_health_component="disk:/data"}}': "2x40"}),
+    _rests("DiskFilling", 18, {f'{_HEALTH}{{search_health_component="disk:/data"}}': "2x40"}),
     _fires(
         "EventLoopLag",
-        20,
+        12,
         {
             'search_event_loop_lag_seconds_bucket{le="0.5"}': "0+90x30",
             'search_event_loop_lag_seconds_bucket{le="1.0"}': "0+120x30",
@@ -197,50 +197,50 @@ EXAMPLES = (
     ),
     _rests(
         "EventLoopLag",
-        20,
+        12,
         {
             'search_event_loop_lag_seconds_bucket{le="0.5"}': "0+120x30",
             'search_event_loop_lag_seconds_bucket{le="1.0"}': "0+120x30",
             'search_event_loop_lag_seconds_bucket{le="+Inf"}': "0+120x30",
         },
     ),
-    _fires("Restarts", 20, {_UPTIME: "0+60x9 0+60x3 0+60x3 0+60x20"}),
-    _rests("Restarts", 20, {_UPTIME: "0+60x9 0+60x30"}),
+    _fires("Restarts", 12, {_UPTIME: "0+60x2 0+60x2 0+60x20"}),
+    _rests("Restarts", 12, {_UPTIME: "0+60x9 0+60x30"}),
     # A deployment, with a new name for each process that is replaced.
     _rests("Restarts", 14, {f'{_UPTIME}{{worker="0"}}': "0+60x9 _x30", f'{_UPTIME}{{worker="1"}}': "_x9 0+60x30"}),
     _fires(
         "TelemetryDropped",
-        20,
-        {f'{_DROPPED}{{search_telemetry_signal="traces", search_telemetry_reason="export_failed"}}': "0x14 0+7x15"},
+        12,
+        {f'{_DROPPED}{{search_telemetry_signal="traces", search_telemetry_reason="export_failed"}}': "0x5 0+7x15"},
         search_telemetry_signal="traces",
     ),
     _rests(
         "TelemetryDropped",
-        20,
+        12,
         {f'{_DROPPED}{{search_telemetry_signal="traces", search_telemetry_reason="export_failed"}}': "7x30"},
     ),
     _fires(
         "TelemetryQueueFull",
-        20,
-        {f'{_DROPPED}{{search_telemetry_signal="logs", search_telemetry_reason="queue_full"}}': "_x14 9x15"},
+        12,
+        {f'{_DROPPED}{{search_telemetry_signal="logs", search_telemetry_reason="queue_full"}}': "_x5 9x15"},
         search_telemetry_signal="logs",
     ),
     _rests(
         "TelemetryQueueFull",
-        20,
+        12,
         {f'{_DROPPED}{{search_telemetry_signal="logs", search_telemetry_reason="export_failed"}}': "0+9x30"},
     ),
     _fires(
         "CardinalityOverflow", 20, {'search_operation_duration_seconds_count{otel_metric_overflow="true"}': "0+1x30"}
     ),
-    _rests("CardinalityOverflow", 20, {'search_operation_duration_seconds_count{search_operation_name="a"}': "0+1x30"}),
-    _fires("TelemetryAbsent", 30, {_UPTIME: "0+60x10 _x30"}),
-    _rests("TelemetryAbsent", 30, {_UPTIME: "0+60x40"}),
-    _fires("TargetDown", 20, {"up": "1x9 0x20"}, instance=INSTANCE),
-    _rests("TargetDown", 20, {"up": "1x30"}),
+    _rests("CardinalityOverflow", 12, {'search_operation_duration_seconds_count{search_operation_name="a"}': "0+1x30"}),
+    _fires("TelemetryAbsent", 22, {_UPTIME: "0+60x10 _x30"}),
+    _rests("TelemetryAbsent", 22, {_UPTIME: "0+60x40"}),
+    _fires("TargetDown", 12, {"up": "1x5 0x20"}, instance=INSTANCE),
+    _rests("TargetDown", 12, {"up": "1x30"}),
     _fires(
         "CollectorQueueFull",
-        20,
+        12,
         {
             'otelcol_exporter_queue_size{exporter="otlp_http", data_type="traces"}': "900x30",
             'otelcol_exporter_queue_capacity{exporter="otlp_http", data_type="traces"}': "1000x30",
@@ -251,7 +251,7 @@ EXAMPLES = (
     ),
     _rests(
         "CollectorQueueFull",
-        20,
+        12,
         {
             'otelcol_exporter_queue_size{exporter="otlp_http", data_type="traces"}': "90x30",
             'otelcol_exporter_queue_capacity{exporter="otlp_http", data_type="traces"}': "1000x30",
@@ -263,12 +263,12 @@ EXAMPLES = (
         for example in (
             _fires(
                 f"CollectorLoses{signal}",
-                20,
-                {f'otelcol_exporter_send_failed_{items}{{exporter="otlp_http"}}': "0x10 0+5x20"},
+                12,
+                {f'otelcol_exporter_send_failed_{items}{{exporter="otlp_http"}}': "0x5 0+5x20"},
                 exporter="otlp_http",
             ),
             _rests(
-                f"CollectorLoses{signal}", 20, {f'otelcol_exporter_send_failed_{items}{{exporter="otlp_http"}}': "5x30"}
+                f"CollectorLoses{signal}", 12, {f'otelcol_exporter_send_failed_{items}{{exporter="otlp_http"}}': "5x30"}
             ),
         )
     ),
@@ -298,11 +298,17 @@ def labelled(series: str, **labels: str) -> tuple[str, dict[str, str]]:
     return name, {**labels, **dict(_LABEL.findall(rest))}
 
 
-def evaluated(example: Example, rule: Rule) -> list[Alert]:
-    """The alerts that fire in the process, when it has seen the samples of an example."""
+def evaluated(example: Example, rule: Rule, service: str = SERVICE) -> list[Alert]:
+    """The alerts that fire in the process, when it has seen the samples of an example.
+
+    Args:
+        example: The samples; they may be those of another rule.
+        rule: The rule.
+        service: Whose samples they are.
+    """
     samples = {series: expanded(values) for series, values in example.series.items()}
     rule = dataclasses.replace(rule, readers=("process",))
-    engine = Engine(lambda: (rule,), Alerts(service=SERVICE), lambda _: None)
+    engine = Engine(lambda: (rule,), Alerts(service=service), lambda _: None)
     for number in range(example.at + 1):
         merged = merged_of({name: each[number] for name, each in samples.items() if number < len(each)})
         engine.look(number * example.step * MINUTE, merged)

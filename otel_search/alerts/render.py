@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -83,22 +83,26 @@ def prometheus(rules: Iterable[Rule], runbooks: str, command: str, *, tested: bo
 
 def _tests(rules: Iterable[Rule], runbooks: str, command: str, groups: Iterable[str]) -> dict[str, str]:
     """A file for each distance between samples: Prometheus evaluates all rules of a file at all of its samples."""
-    steps: dict[int, list[dict[str, Any]]] = {}
+    steps: dict[int, dict[tuple[int, str], list[tuple[Example, Rule]]]] = {}
     for example, rule in examples.of(rules):
-        steps.setdefault(example.step, []).append(_test(example, rule, runbooks))
+        # What is absent is absent everywhere: such a rule looks at one service alone.
+        alone = f"{rule.name} {example.labels}" if isinstance(rule.expression, Absent) else ""
+        key = (example.at, alone)
+        steps.setdefault(example.step, {}).setdefault(key, []).append((example, rule))
     return {
         TESTS.format(step=step): document(
-            "Samples at which rules fire, and others at which they do not, for promtool test rules.\n"
-            "What is expected was computed from the same samples by the evaluator in the process.",
+            "Samples at which rules fire, and others at which they do not, for promtool test rules. Each service is one\n"
+            "example; all rules look at all of those of their moment. What is expected was computed from the same samples\n"
+            "by the evaluator in the process.",
             command,
             {
                 "rule_files": [f"../{RECORDINGS}", f"../{ALERTS}"],
                 "evaluation_interval": f"{step}m",
                 "group_eval_order": list(groups),
-                "tests": tests,
+                "tests": [_test(step, at, chosen, runbooks) for (at, _), chosen in moments.items()],
             },
         )
-        for step, tests in steps.items()
+        for step, moments in steps.items()
     }
 
 
@@ -145,23 +149,36 @@ def _annotations(summary: str, rule: Rule, runbooks: str) -> dict[str, str]:
     return {"summary": summary, **({"runbook_url": runbook} if runbook else {})}
 
 
-def _test(example: Example, rule: Rule, runbooks: str) -> dict[str, Any]:
-    own = {"job": SERVICE, "instance": INSTANCE}
-    series = {"target_info": f"1x{example.at}", **example.series}
-    job = {} if isinstance(rule.expression, Absent) else {"job": SERVICE}
-    expected = [
-        {
-            "exp_labels": {"severity": rule.severity, **job, **alert.labels},
-            "exp_annotations": _annotations(alert.summary, rule, runbooks),
-        }
-        for alert in examples.evaluated(example, rule)
+def _test(step: int, at: int, chosen: Sequence[tuple[Example, Rule]], runbooks: str) -> dict[str, Any]:
+    services = {f"{SERVICE}-{number}": example for number, (example, _) in enumerate(chosen, 1)}
+    rules = {rule.name: rule for _, rule in chosen}
+    series = [
+        {"series": _series(name, {"job": service, "instance": INSTANCE}), "values": values}
+        for service, example in services.items()
+        for name, values in {"target_info": f"1x{at}", **example.series}.items()
     ]
     return {
-        "name": f"{rule.name} {'fires' if expected else 'does not fire'}",
-        "interval": f"{example.step}m",
-        "input_series": [{"series": _series(name, own), "values": values} for name, values in series.items()],
+        "name": f"after {at * step} minutes",
+        "interval": f"{step}m",
+        "input_series": series,
         "alert_rule_test": [
-            {"eval_time": f"{example.at * example.step}m", "alertname": rule.name, "exp_alerts": expected}
+            {
+                "eval_time": f"{at * step}m",
+                "alertname": rule.name,
+                "exp_alerts": [
+                    {
+                        "exp_labels": {
+                            "severity": rule.severity,
+                            **({} if isinstance(rule.expression, Absent) else {"job": service}),
+                            **alert.labels,
+                        },
+                        "exp_annotations": _annotations(alert.summary, rule, runbooks),
+                    }
+                    for service, example in services.items()
+                    for alert in examples.evaluated(example, rule, service)
+                ],
+            }
+            for rule in rules.values()
         ],
     }
 

@@ -107,15 +107,15 @@ def test_prometheus_fires_at_the_same_samples_with_the_same_words() -> None:
     paths = sorted((RULES / "tests").glob("*.yaml"))
     tested = run("promtool", "test", "rules", *map(str, paths))
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert sum(len(yaml.safe_load(path.read_text())["tests"]) for path in paths) == len(examples.EXAMPLES)
+    texts = "".join(path.read_text() for path in paths)
+    assert texts.count("series: target_info{") == len(examples.EXAMPLES)
 
 
 @pytest.mark.backends
 def test_a_test_that_expects_something_else_fails(tmp_path: Path) -> None:
     content = yaml.safe_load((RULES / "tests" / "every-5m.yaml").read_text())
     content["rule_files"] = [str(RULES / name) for name in (RECORDINGS, ALERTS)]
-    (fires,) = [each for each in content["tests"] if each["alert_rule_test"][0]["exp_alerts"]]
-    fires["alert_rule_test"][0]["exp_alerts"][0]["exp_annotations"]["summary"] += " "
+    content["tests"][0]["alert_rule_test"][0]["exp_alerts"][0]["exp_annotations"]["summary"] += " "
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(content))
     assert run("promtool", "test", "rules", str(tmp_path / "tests.yaml")).returncode != 0
 
