@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
 from otel_search.viewer import otlp
-from otel_search.viewer.loopback import HOST
+from otel_search.viewer.loopback import HOST, listen
 from otel_search.viewer.receiver import MAX_BODY, BusyError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class GrpcReceiver:
     """
 
     def __init__(self, on_export: OnExport, *, port: int = 0) -> None:
+        if port:
+            listen(port, "receive OTLP over gRPC").close()  # gRPC itself would write to stderr of a taken one
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="otlp-grpc-receiver"),
             options=[

@@ -111,7 +111,7 @@ class MetricPoint(Origin):
         temporality: `CUMULATIVE`, `DELTA` or `UNSPECIFIED`.
         value: Of a gauge or a sum; the sum of a histogram's or summary's measurements.
         count: Measurements in a histogram or summary; 0 for the others.
-        bounds: Upper bounds of a histogram's buckets.
+        bounds: Upper bounds of a histogram's buckets; of an exponential one those that its scale and offset mean.
         buckets: Measurements in each bucket, one more than `bounds`.
     """
 
@@ -224,6 +224,7 @@ def _metric_points(metric: Metric, origin: dict[str, Any]) -> Iterable[MetricPoi
     data = getattr(metric, kind)
     for point in data.data_points:
         single = kind in ("gauge", "sum")
+        bounds, buckets = _buckets(point, kind)
         yield MetricPoint(
             **origin,
             name=metric.name,
@@ -237,8 +238,8 @@ def _metric_points(metric: Metric, origin: dict[str, Any]) -> Iterable[MetricPoi
             time=point.time_unix_nano,
             value=_number(point) if single else point.sum,
             count=0 if single else point.count,
-            bounds=tuple(getattr(point, "explicit_bounds", ())),
-            buckets=tuple(getattr(point, "bucket_counts", ())),
+            bounds=bounds,
+            buckets=buckets,
             exemplars=tuple(
                 Exemplar(
                     trace_id=exemplar.trace_id.hex(),
@@ -253,6 +254,20 @@ def _metric_points(metric: Metric, origin: dict[str, Any]) -> Iterable[MetricPoi
 
 
 _TEMPORALITY = "AGGREGATION_TEMPORALITY_"
+
+
+def _buckets(point: Any, kind: str) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    if kind != "exponential_histogram":
+        return tuple(getattr(point, "explicit_bounds", ())), tuple(getattr(point, "bucket_counts", ()))
+    # https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram
+    counts, offset = tuple(point.positive.bucket_counts), point.positive.offset
+    try:
+        base = 2.0 ** (2.0**-point.scale)
+        bounds = tuple(base ** (offset + position) for position in range(len(counts) + 1))
+    except OverflowError:
+        return (), ()
+    # What is zero, and what is below it, is beneath the first bound.
+    return bounds, (point.zero_count + sum(point.negative.bucket_counts), *counts, 0)
 
 
 def _number(point: Any) -> float:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 import otel_search
@@ -121,6 +122,9 @@ def test_it_goes_on_serving_until_a_signal_ends_everything(started, number):
     demo = started("demo", "--port", "0", PYTHONIOENCODING="ascii")
     output = read_until(demo, "Ctrl-C ends it all")
     assert "`- search products" in output
+    viewer_url = re.match(r"Viewer +(\S+)", output)[1]  # said first
+    assert "/products/search" in httpx.get(f"{viewer_url}/traces", trust_env=False).text
+    assert httpx.get(f"{viewer_url}/traces?outcome=partial", trust_env=False).text.count('class="row"') >= 2
     (base_url,) = re.findall(r"Service +(\S+)", output)
     assert listening(base_url.rpartition(":")[2])
     assert demo.poll() is None
@@ -129,6 +133,22 @@ def test_it_goes_on_serving_until_a_signal_ends_everything(started, number):
     assert (demo.returncode, errors) == (0, "")
     assert "Ending the service and the engine." in rest
     assert_nothing_is_left(output)
+
+
+def test_it_does_without_the_viewer_and_without_its_ports(started):
+    with contextlib.ExitStack() as stack:
+        for port in (4318, 4319):
+            taken = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # by somebody else, which is as well
+                taken.bind(("127.0.0.1", port))
+                taken.listen()
+        shown = started("demo", "--port", "0")
+        url = re.match(r"Viewer +(\S+)", read_until(shown, "Receiver"))[1]
+        assert not url.endswith(":4319")
+        assert httpx.get(url, trust_env=False).status_code == 200
+        shown.terminate()
+        plain = started("demo", "--port", "0", "--no-viewer")
+        assert "Viewer" not in read_until(plain, "Receiver")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

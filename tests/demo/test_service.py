@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,13 @@ def test_the_report_looks_at_every_product(service):
     report = get(service, "/products/report", since="2024-01-01")
     assert sum(brand["products"] for brand in report) >= 2400
     assert len(report) == 24
+
+
+def test_the_brands_of_the_archive_are_missing_because_one_shard_fails(service):
+    brands = get(service, "/products/brands")
+    assert {brand["value"]: brand["count"] for brand in brands} == Counter(
+        product["brand"] for product in catalogue.products()
+    )
 
 
 # -- writing ----------------------------------------------------------------------------------

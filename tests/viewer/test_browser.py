@@ -87,7 +87,7 @@ def test_the_partial_search_names_the_shard_that_failed(url, open_page):
     expect(page.locator(".chip.alarming")).to_have_text("failed shards 1")
     page.locator(".span.call > summary").click()
     expect(page.locator(".span.call .attributes", has_text="search.failure")).to_contain_text(
-        "Text fields are not optimised"
+        "illegal_argument_exception"
     )
     page.get_by_role("link", name="All searches of this shape").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("products,products-archive")

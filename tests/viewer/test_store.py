@@ -220,3 +220,15 @@ def test_a_percentile_of_a_histogram_is_linear_within_its_bucket():
     assert quantile_of_histogram((1.0, 2.0, 4.0), (0, 10, 0, 0), 0.5) == pytest.approx(1.5)
     assert quantile_of_histogram((1.0, 2.0, 4.0), (0, 0, 0, 3), 0.5) == 4.0
     assert quantile_of_histogram((1.0, 2.0), (0, 0, 0), 0.5) is None
+
+
+def test_an_exponential_histogram_has_the_bounds_that_its_scale_means(store):
+    request = histogram([0, 0, 0, 0], name="delay")
+    metric = request.resource_metrics[0].scope_metrics[0].metrics[0]
+    point = metric.exponential_histogram.data_points.add(
+        time_unix_nano=time.time_ns(), count=7, sum=20.0, scale=0, zero_count=1
+    )
+    point.positive.offset = 1
+    point.positive.bucket_counts.extend([2, 4])
+    add(store, request)
+    assert rows(store, "SELECT bounds, buckets FROM points WHERE count = 7") == [("[2.0,4.0,8.0]", "[1,2,4,0]")]
