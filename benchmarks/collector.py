@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -337,7 +338,7 @@ def arithmetic(figures: dict[str, float]) -> str:
         ("1", 1, 0.1, 30),
         ("10", 10, 0.1, 30),
         ("100", 100, 0.1, 30),
-        ("1,000", 1_000, 0.1, 30),
+        ("1,000", 1_000, 0.1, 10),
         ("10,000", 10_000, 0.01, 10),
     )
     rows: dict[str, list[str]] = {}
@@ -360,11 +361,12 @@ def arithmetic(figures: dict[str, float]) -> str:
         row("agents, cores in all", f"{spans * figures['agent: processor microseconds a span'] / 1e6:,.2f}")
         cores = spans * figures["gateway: processor microseconds a span"] / 1e6 / 0.7
         row("gateways, cores in all", f"{cores:,.2f}")
-        gateways = max(2, round(cores / 2 + 0.5))
-        row("gateways of two cores", f"{gateways}" if instances >= 1000 else "-")
-        row("partitions of otlp_spans", f"{gateways * 2}" if instances >= 1000 else "-")
+        gateways, few = max(2, math.ceil(cores)), instances < 1000
+        row("gateways of one core", "-" if few else f"{gateways}")
+        row("partitions of otlp_spans", "-" if few else f"{gateways * 2}")
+        row("TAIL_SAMPLING_TRACES, at least", f"{2 * requests * wait / (1 if few else gateways):,.0f}")
         memory = spans * wait * figures["gateway: resident bytes a waiting span"] / 1e9
-        row("waiting spans, GB in all", f"{memory:,.2f}")
+        row("waiting spans, GB at each gateway", f"{memory / (1 if few else gateways):,.2f}")
         row("spans kept a second", f"{kept:,.0f}")
         traces = 86_400 * kept * figures["bytes a span in OpenSearch (merged, no replica)"] / 1e9
         logs = 86_400 * records * figures["bytes a log record in OpenSearch (merged, no replica)"] / 1e9
@@ -372,7 +374,7 @@ def arithmetic(figures: dict[str, float]) -> str:
         row("log records into Elasticsearch, GB a day", f"{logs:,.1f}")
         row(
             "primary shards a day, spans + log records",
-            f"{max(1, round(traces / 50 + 0.5))} + {max(1, round(logs / 50 + 0.5))}",
+            f"{math.ceil(traces / 50)} + {math.ceil(logs / 50)}",
         )
         series = instances * (
             figures["series of an instance"] + figures["series that the Collector makes of its spans"]
