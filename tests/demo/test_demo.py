@@ -236,7 +236,7 @@ def test_version():
 def test_help_has_an_example(arguments):
     result = run(*arguments)
     assert result.returncode == 0
-    assert "  otel-search demo --" in result.stdout
+    assert "  otel-search demo" in result.stdout
 
 
 @pytest.mark.parametrize("port", ["http", "-1", "65536"])
