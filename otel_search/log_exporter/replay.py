@@ -74,8 +74,6 @@ class Replay:
             if self._spool.replay(send):
                 return True
             self._ended.wait(_OTHERS_SECONDS)
-        except UnavailableError as error:
-            self._bulk.rest(error)
-        except OSError as error:
+        except (UnavailableError, OSError) as error:
             self._bulk.rest(error)
         return False
