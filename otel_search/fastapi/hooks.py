@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 
 from otel_search import callers, delivery, health, logs, settings, threads
 from otel_search.endpoints import Endpoints, application_paths
-from otel_search.fastapi import contrib, native, stack, threadpool
+from otel_search.fastapi import contrib, lean_native, native, stack, threadpool
 from otel_search.fastapi.answers import Answers
 from otel_search.fastapi.endpoints import make_endpoints
 from otel_search.middleware import (
@@ -126,6 +126,8 @@ class Hooks:
         cls.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]
         if "health" in self._settings.routes:
             health.watch()
+        if self._source == "native" and self._settings.hot_path == "lean":
+            lean_native.install(self._redactor)
         logs.replace(_SERVERS_ACCESS_LOGS)
         propagation.hide_rejected_headers()
         threads.install()
@@ -139,6 +141,7 @@ class Hooks:
             setattr(fastapi.FastAPI, name, original)
         self._originals = {}
         self._every_app = False
+        lean_native.uninstall()
         logs.replace(())
         logs.give_back()
         propagation.show_rejected_headers()

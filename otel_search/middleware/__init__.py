@@ -13,7 +13,7 @@ from otel_search.middleware.excluded import Excluded, inner_path
 from otel_search.middleware.metrics import ServerMetrics, StreamAwareHistogram
 from otel_search.middleware.request import Options, RequestLayer
 from otel_search.middleware.state import CURRENT, STATE, App, Message, Receive, RequestState, Scope, Send
-from otel_search.middleware.trace import BoundLayer, EdgeLayer, TraceLayer
+from otel_search.middleware.trace import BoundLayer, EdgeLayer, TraceLayer, request_attributes
 
 __all__ = [
     "CURRENT",
@@ -34,4 +34,5 @@ __all__ = [
     "StreamAwareHistogram",
     "TraceLayer",
     "inner_path",
+    "request_attributes",
 ]

@@ -34,6 +34,7 @@ class RequestState:
         send: The server's `send`, with our headers, without what lies between.
         span: The server span, if there is one.
         context: The OpenTelemetry context of the server span.
+        described: Whether the span was made with all that is known of the request.
         native: FastAPI's own record of the request, where FastAPI makes the span.
         route: The template of the route, where contrib makes the span.
         query: The query string without its secrets; `None` until it was asked for.
@@ -50,6 +51,7 @@ class RequestState:
         "caller",
         "complete",
         "context",
+        "described",
         "error",
         "excluded",
         "headers",
@@ -74,6 +76,7 @@ class RequestState:
         self.send: Send | None = None
         self.span: trace.Span | None = None
         self.context: otel_context.Context | None = None
+        self.described = False
         self.native: Any = None
         self.route: str | None = None
         self.query: str | None = None

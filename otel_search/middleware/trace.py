@@ -19,6 +19,26 @@ from otel_search.redaction import Redactor
 _MAX_USER_AGENT = 512
 
 
+def request_attributes(scope: Scope, state: RequestState, redactor: Redactor) -> dict[str, str]:
+    """What a server span says of a request and its caller, besides what its maker says.
+
+    Args:
+        scope: The request.
+        state: What is known of it.
+        redactor: Hides secrets in the query string.
+    """
+    attributes: dict[str, str] = {semconv.REQUEST_ID: state.id}
+    user_agent = state.headers.get(b"user-agent")
+    if user_agent is not None:
+        attributes[semconv.USER_AGENT] = user_agent[:_MAX_USER_AGENT].decode("latin-1")
+    if scope.get("client"):
+        attributes[semconv.CLIENT_ADDRESS] = scope["client"][0]
+    query = redacted_query(scope, state, redactor)
+    if query:
+        attributes[semconv.URL_QUERY] = query
+    return attributes
+
+
 class TraceLayer:
     """Within the server span: names the caller on it, and notes what went wrong.
 
@@ -63,16 +83,8 @@ class TraceLayer:
                 span.set_attribute(semconv.WEBSOCKET_CLOSE_CODE, state.status)
 
     def _describe(self, span: trace.Span, scope: Scope, state: RequestState) -> None:
-        attributes: dict[str, str] = {semconv.REQUEST_ID: state.id}
-        user_agent = state.headers.get(b"user-agent")
-        if user_agent is not None:
-            attributes[semconv.USER_AGENT] = user_agent[:_MAX_USER_AGENT].decode("latin-1")
-        if scope.get("client"):
-            attributes[semconv.CLIENT_ADDRESS] = scope["client"][0]
-        query = redacted_query(scope, state, self._redactor)
-        if query:
-            attributes[semconv.URL_QUERY] = query
-        span.set_attributes(attributes)
+        if not state.described:
+            span.set_attributes(request_attributes(scope, state, self._redactor))
         if state.route is not None and scope["type"] == "websocket":
             span.update_name(f"WS {state.route}")  # contrib calls it HTTP
         if self._captures_headers:
