@@ -66,7 +66,8 @@ def init(directory: Path) -> Written:
     Raises:
         OSError: A file cannot be written.
     """
-    made, kept = [], []
+    made: list[Path] = []
+    kept: list[Path] = []
     for place, source in files().items():
         target = directory / place
         (made if _write(target, source.read_bytes(), source.stat().st_mode & 0o777) else kept).append(target)
