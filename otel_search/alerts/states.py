@@ -199,6 +199,7 @@ class Alerts:
         self._cover(rules, firing, now)
         found = []
         for alert in firing:
+            alert.told = min(alert.told, now)  # a clock that was set back holds nobody up
             covered = now <= alert.covered
             cooled = not alert.told or now - alert.told >= self.cooldown
             if not alert.announced:

@@ -200,3 +200,14 @@ def test_a_drill_multiplies_all_times() -> None:
 def test_the_objective_decides_on_the_burn_rates() -> None:
     burn = {rule.name: rule.threshold for rule in catalogue(0.99) if rule.group == "slo"}
     assert burn == {"ErrorBudgetBurnFast": 0.144, "ErrorBudgetBurnSteady": 0.06, "ErrorBudgetBurnSlow": 0.01}
+
+
+def test_the_examples_in_the_documentation_are_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (content,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    assert [rule.name for rule in AlertRule.declared()] == ["OrdersFail", "QueueLong"]
+    assert [alert.rule for alert in alerts_of(AlertRule.declared(), shop_queue_depth=2000)] == ["QueueLong"]
+    (tmp_path / "rules.yaml").write_text(content)
+    assert "NoTraffic" not in {rule.name for rule in rules_of(0.999, str(tmp_path / "rules.yaml"))}

@@ -177,6 +177,15 @@ def test_a_restart_tells_nothing_again() -> None:
     assert third.step(15, "Full") == [], "it is still within the cooldown"
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    clock = Clock(repeat=0, cooldown=300)
+    clock.step(15, "Full")
+    clock.step(15)
+    clock.now -= 100_000
+    told = [each for _ in range(30) for each in clock.step(15, "Full")]
+    assert told == ["Full firing"]
+
+
 def test_a_notification_survives_being_written_down() -> None:
     (told,) = Clock(rule(recipients=("a@example.org",))).notifications(15, "Full")
     assert told.recipients == ("a@example.org",)
