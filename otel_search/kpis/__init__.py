@@ -172,7 +172,7 @@ class Kpis:
             missing = dict.fromkeys(self._only_in_metrics(), "the access log does not say; Prometheus would")
             try:
                 found, visits = elasticsearch.totals(sources.log, end - seconds, end)
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 why = _cannot_be_asked("the access log", error)
                 reasons, missing = dict.fromkeys(REASONS, why), dict.fromkeys(_OF_REQUESTS, why) | missing
         if sources.prometheus:
@@ -181,7 +181,7 @@ class Kpis:
                 found = prometheus.totals(sources.prometheus, seconds, sources.selector, self._own(), end)
                 now = prometheus.present(sources.prometheus, sources.selector, end)
                 missing = {}
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 why = _cannot_be_asked("Prometheus", error)
                 missing |= dict.fromkeys(self._only_in_metrics(), why)
                 if sources.log is None:
