@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from playwright.sync_api import expect
 
 from tests.viewer.browser import browser, demo
 
@@ -16,9 +19,8 @@ def main() -> None:
         page = chromium.new_context(viewport={"width": 1240, "height": 760}, color_scheme="light").new_page()
         page.goto(f"{url}/?window=5m")
         # So that there is something to see over time.
-        page.wait_for_function(
-            "document.querySelector('.tile .sub').textContent.match(/\\d+/)[0] > 240", timeout=180_000
-        )
+        total = page.locator(".tile .sub").first
+        expect(total).to_have_text(re.compile(r"(2[5-9]|[3-9]\d)\d in 5m"), timeout=180_000)
         page.screenshot(path=IMAGES / "viewer-now.png")
         page.goto(f"{url}/traces?outcome=partial&route=/products/brands")
         page.locator("a.row").first.click()

@@ -35,8 +35,8 @@ def test_now_tells_rates_errors_durations_and_what_is_worth_a_look(running):
     text = words_of(running.page("/"))
     assert "Errors 5.0 % 1 request" in text
     assert re.search(r"Median (19|20|21)\.\d ms", text)
-    assert "Searches without hits 5.0 % 1 of 20" in text
-    assert "Calls partial or failed 5.0 % 1 partial, 0 failed" in text
+    assert "Without hits 5.0 % 1 of 20 searches" in text
+    assert "Partial or failed 5.0 % 1 partial, 0 failed" in text
     worth = text.partition("Worth a look")[2]
     assert all(word in worth for word in ("✕ 500", "◐ partial", "○ no hits"))
     assert "GET /products/search shop 20 5.0 %" in text
