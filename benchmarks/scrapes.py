@@ -74,14 +74,20 @@ async def ask(port: int, paths: list[str], connections: int, rate: float) -> lis
     return times
 
 
-def green_cluster() -> str:
-    """An address where readiness finds a cluster that is well."""
+def backend() -> str:
+    """An address where readiness finds a cluster that is well, and OTLP finds somebody who takes it."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = b'{"status": "green", "number_of_nodes": 3, "number_of_data_nodes": 3}'
+            self.answer(b'{"status": "green", "number_of_nodes": 3, "number_of_data_nodes": 3}')
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(b"")
+
+        def answer(self, body: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -97,17 +103,18 @@ def green_cluster() -> str:
 
 
 @contextlib.contextmanager
-def serving(workers: int, endpoint: str):
+def serving(workers: int):
     """The service; its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    there = backend()
     env |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": there,
         "OTEL_PYTHON_DISTRO": "otel_search",
         "OTEL_SERVICE_NAME": "bench",
-        "OTEL_SEARCH_ELASTICSEARCH_URL": green_cluster(),
+        "OTEL_SEARCH_ELASTICSEARCH_URL": there,
     }
     command = [
         str(BINARIES / "opentelemetry-instrument"),
@@ -180,11 +187,9 @@ def main() -> None:
     if options.ask:
         ask_when_told()
         return
-    from overhead import Receiver
-
     per_round = options.number // options.rounds
     found: dict[bool, list[list[float]]] = {False: [], True: []}
-    with serving(options.workers, Receiver().endpoint) as port, asker() as other:
+    with serving(options.workers) as port, asker() as other:
         one_round(port, options, other, per_round)  # to warm up
         for number in range(options.rounds):
             for scraped in (False, True) if number % 2 else (True, False):
