@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import Any
 
 _LINGER_SECONDS = 0.005
-_AT_ONCE = 16
+_AT_ONCE = 4
 """Events in a row, before the event loop gets a chance to go on."""
 _MOST = 2_000
 """Waiting events from which on each caller helps with the oldest: there is no time left in this process."""
