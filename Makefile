@@ -8,10 +8,11 @@ PYTEST_ARGS ?=
 VENV := .venv
 ELASTICSEARCH8 := .venv-elasticsearch8
 CONTRIB := .venv-contrib
-UPSTREAM := .venv-upstream
+# What the benchmarks compare with.
+COMPARED := .venv-upstream .venv-edot .venv-logfire .venv-elastic-apm .venv-instrumentator
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser screenshots test test-current test-elasticsearch8 test-contrib backends alerts dashboards env lint format constraints bench clean
+.PHONY: help install demo browser screenshots test test-current test-elasticsearch8 test-contrib backends alerts dashboards env lint format constraints bench bench-growth bench-check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -88,11 +89,17 @@ format: $(VENV)/installed ## let ruff mend what it can
 constraints: ## resolve the newest versions and pin them anew
 	$(PYTHON) constraints/resolve.py
 
-$(UPSTREAM)/installed: constraints/upstream.txt
-	$(call environment,$(UPSTREAM),constraints/upstream.txt,--requirement constraints/upstream.txt)
+$(COMPARED:%=%/installed): .venv-%/installed: constraints/%.txt
+	$(call environment,.venv-$*,constraints/$*.txt,--requirement constraints/$*.txt)
 
-bench: $(VENV)/installed $(UPSTREAM)/installed ## what telemetry costs, as ratios within one run
-	$(VENV)/bin/python benchmarks/overhead.py $(ARGS)
+bench: $(VENV)/installed $(COMPARED:%=%/installed) ## what telemetry costs beside what others cost, as ratios within one run
+	$(VENV)/bin/python -m benchmarks.overhead $(ARGS)
+
+bench-growth: $(VENV)/installed ## how the cost of a request grows with what it could grow with
+	$(VENV)/bin/python -m benchmarks.growth $(ARGS)
+
+bench-check: $(VENV)/installed .venv-upstream/installed ## whether it costs more than the ratios kept in the repository
+	$(VENV)/bin/python -m benchmarks.check $(ARGS)
 
 clean: ## remove the environments; the backends' cache stays
-	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) $(UPSTREAM) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) $(COMPARED) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -159,7 +159,7 @@ def child(variant: str, calls: int) -> None:
 
 def run(variant: str, endpoint: str, calls: int) -> dict[str, float]:
     """One round of one variant, in a process of its own."""
-    from benchmarks.overhead import result_of
+    from benchmarks.processes import result_of
 
     command = [sys.executable, "-m", "benchmarks.elasticsearch", "--child", variant, "--calls", str(calls)]
     if variant.startswith("otel-search"):
@@ -178,7 +178,7 @@ def main() -> None:
         child(options.child, options.calls)
         return
     sys.path.insert(0, str(HERE.parent))
-    from benchmarks.overhead import Receiver
+    from benchmarks.receiver import Receiver
 
     receiver = Receiver()
     results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}

@@ -158,7 +158,7 @@ def main() -> None:
     if options.measure:
         print("RESULT " + json.dumps(measure(options.measure, options.lines)), file=sys.stderr)
         return
-    from benchmarks.overhead import Receiver
+    from benchmarks.receiver import Receiver
 
     receiver = Receiver()
     names = [name for name in VARIANTS if name == REFERENCE or options.only in name]

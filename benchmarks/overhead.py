@@ -1,196 +1,178 @@
-"""What telemetry costs a search request: the same route bare, with the upstream distribution, and with us.
+"""What telemetry costs a request, beside what others cost, and what each sends for it.
 
-Each variant is the same application (`searchapp.py`) in a process of its own, driven through ASGI
-with all three signals exported to a local OTLP receiver in another process. Rounds are interleaved,
-so that a change of the machine's speed hits all variants alike, and the figures are medians over
-the rounds. CPU is that of all threads of the process, exporters and final flush included.
+Each variant (`variants.py`) is the same application in processes of its own, driven through ASGI in process
+and behind uvicorn, with a local receiver in another process. Rounds are interleaved, so that a change of
+the machine's speed hits all variants alike; figures are medians over the rounds. CPU is that of all threads
+of the process, exporters and final flush included.
 
     make bench
-    make bench ARGS='--rounds 3 --requests 500'
+    make bench ARGS='--write docs/overhead.md'
+    python -m benchmarks.overhead --rounds 3 --requests 500 --only upstream otel-search --served-rounds 0
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import http.server
-import json
-import os
-import statistics
-import subprocess
-import sys
-import threading
+import shutil
 from collections import Counter
 from pathlib import Path
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from benchmarks import instructions, serving, tables
+from benchmarks.goals import verdict
+from benchmarks.loads import LOADS
+from benchmarks.processes import result_of
+from benchmarks.receiver import Receiver
+from benchmarks.results import Results
+from benchmarks.variants import BARE, OURS, PLAIN, UPSTREAM, VARIANTS, chosen
 
-HERE = Path(__file__).parent
-OURS = Path(sys.executable).parent
-UPSTREAM = HERE.parent / ".venv-upstream" / "bin"
-
-VARIANTS: dict[str, tuple[Path, bool, dict[str, str]]] = {
-    # name: (environment, under the launcher, variables)
-    "bare": (OURS, False, {}),
-    "upstream": (
-        UPSTREAM,
-        True,
-        # As its documentation says (`opentelemetry-bootstrap` chose the instrumentors), plus the stable
-        # names, OTLP over HTTP as with us, and logs, which it has off by default.
-        {
-            "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_LOGS_EXPORTER": "otlp",
-            "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": "true",
-        },
-    ),
-    "otel-search": (OURS, True, {"OTEL_PYTHON_DISTRO": "otel_search"}),
-    "otel-search, 1 % sampled": (
-        OURS,
-        True,
-        {
-            "OTEL_PYTHON_DISTRO": "otel_search",
-            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-            "OTEL_TRACES_SAMPLER_ARG": "0.01",
-        },
-    ),
-}
-
-REQUESTS = {
-    "/v1/traces": ExportTraceServiceRequest,
-    "/v1/metrics": ExportMetricsServiceRequest,
-    "/v1/logs": ExportLogsServiceRequest,
-}
+SENT = ("spans", "points", "records", "bytes")
 
 
-class Receiver:
-    """Takes OTLP bodies as they are; what is in them is counted when nobody is being measured."""
-
-    def __init__(self) -> None:
-        self.bodies: list[tuple[str, bytes]] = []
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                receiver.bodies.append((self.path, body))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def take(self) -> Counter[str]:
-        """What came since the last call: spans, points, records, bytes."""
-        counts: Counter[str] = Counter()
-        for path, body in self.bodies:
-            message = REQUESTS[path].FromString(body)
-            counts["bytes"] += len(body)
-            if path == "/v1/traces":
-                counts["spans"] += sum(len(s.spans) for r in message.resource_spans for s in r.scope_spans)
-            elif path == "/v1/logs":
-                counts["records"] += sum(len(s.log_records) for r in message.resource_logs for s in r.scope_logs)
-            else:
-                counts["metrics"] += sum(len(s.metrics) for r in message.resource_metrics for s in r.scope_metrics)
-        self.bodies.clear()
-        return counts
-
-
-def run(variant: str, endpoint: str, requests: int) -> dict[str, float]:
-    """One round of one variant: CPU microseconds a request, p50 and p99 in ms."""
-    binaries, launched, variables = VARIANTS[variant]
-    command = [str(binaries / "python"), "-P", str(HERE / "searchapp.py"), str(requests)]
-    if launched:
-        command = [str(binaries / "opentelemetry-instrument"), *command]
-    return result_of(command, endpoint, variables)
-
-
-def result_of(command: list[str], endpoint: str, variables: dict[str, str]) -> dict[str, float]:
-    """What a measuring process prints after `RESULT ` on its stderr; it exports to `endpoint`."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    env |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_SERVICE_NAME": "bench",
-        # At full speed the default of 2048 would lose spans, the more the slower a variant is.
-        "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
-        "OTEL_BLRP_MAX_QUEUE_SIZE": "100000",
-        **variables,
+def drive(results: Results, names: list[str], loads: list[str], rounds: int) -> None:
+    """The rounds in process."""
+    receiver = Receiver()
+    sent = {load: {name: Counter[str]() for name in names} for load in loads}
+    for number in range(rounds):
+        for load in loads:
+            for name in tables.rotated(names, number):
+                variant = VARIANTS[name]
+                command = variant.command("benchmarks.driver", variant.app, load, str(results.requests))
+                row = result_of(command, receiver.endpoint, variant.variables)
+                results.driven.setdefault(load, {}).setdefault(name, []).append(row)
+                sent[load][name] += receiver.take() + Counter(row.get("scraped", {}))
+    receiver.close()
+    # The warm-up sends, too.
+    requests = rounds * (results.requests + max(1, results.requests // 5))
+    results.sent = {
+        load: {name: {key: counts[key] / requests for key in SENT} for name, counts in by_name.items()}
+        for load, by_name in sent.items()
     }
-    done = subprocess.run(
-        command, cwd=HERE.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+
+
+def serve(results: Results, names: list[str], loads: list[str], rounds: int, seconds: float) -> None:
+    """The rounds behind a server."""
+    receiver = Receiver()
+    for number in range(rounds):
+        for name in tables.rotated(names, number):
+            row = serving.measure(VARIANTS[name], receiver.endpoint, loads, seconds=seconds, rate=results.rate)
+            results.served.setdefault(name, []).append(row)
+            receiver.take()
+    receiver.close()
+
+
+def report(results: Results) -> str:
+    """The whole report in Markdown."""
+    parts = [f"`{results.command}` on {results.machine}.", "### The goals", verdict(results)]
+    for load, rows in results.driven.items():
+        parts += [f"### In process: {LOADS[load].title}", driven_table(results, load, list(rows))]
+    if results.driven:
+        parts += ["### What each sent for a request", sent_table(results)]
+    if results.served:
+        parts += ["### Behind uvicorn, one worker", process_table(results)]
+        for load in next(iter(results.served.values()))[0]["loads"]:
+            parts += [f"#### {LOADS[load].title}", served_table(results, load)]
+    if results.instructions:
+        parts += ["### Instructions", instructions.report(results.instructions)]
+    return "\n\n".join(parts)
+
+
+def driven_table(results: Results, load: str, names: list[str]) -> str:
+    """CPU and quantiles of one load."""
+    heads = ["variant", "CPU µs", "over plain", "to upstream", "p50 ms", "p99 ms", "p99.9 ms", "p99 to bare"]
+    rows = []
+    for name in names:
+        measured = results.driven[load][name]
+        times = [tables.spread([row[key] for row in measured], 2) for key in ("p50", "p99", "p999")]
+        over = f"{results.overhead(load, name):.0f}" if PLAIN in names else ""
+        ratio = f"{results.to_upstream(load, name):.2f}" if {PLAIN, UPSTREAM} <= set(names) else ""
+        tail = f"{results.tail(load, name):.2f}" if BARE in names else ""
+        rows.append([name, tables.spread([row["cpu"] for row in measured]), over, ratio, *times, tail])
+    return tables.table(heads, rows)
+
+
+def sent_table(results: Results) -> str:
+    """What each variant sent for what it cost."""
+    rows = [
+        [name, LOADS[load].title, *(f"{counts[key]:.2f}" for key in SENT[:3]), f"{counts['bytes']:.0f}"]
+        for load, by_name in results.sent.items()
+        for name, counts in by_name.items()
+    ]
+    return tables.table(["variant", "load", "spans", "metric points", "log records", "bytes"], rows)
+
+
+def process_table(results: Results) -> str:
+    """What concerns the process and not a request."""
+    rows = []
+    for name, measured in results.served.items():
+        figures = [
+            tables.spread([row[key] for row in measured], digits)
+            for key, digits in (("start", 2), ("exit", 2), ("rss", 0))
+        ]
+        setup = f"{results.setup(name):.2f}" if results.driven else ""
+        rows.append([name, *figures, setup])
+    return tables.table(["variant", "start s", "exit s", "RSS MB under load", "import and set-up, CPU s"], rows)
+
+
+def served_table(results: Results, load: str) -> str:
+    """Throughput and latency of one load."""
+    rows = []
+    for name, measured in results.served.items():
+        by_round = [row["loads"][load] for row in measured]
+        paced = [tables.spread([row[key] for row in by_round], 2) for key in ("p50", "p99")]
+        full = [
+            tables.spread([row[key] for row in by_round], digits) if "rps" in by_round[0] else "no wrk"
+            for key, digits in (("rps", 0), ("p99 saturated", 1))
+        ]
+        rows.append([name, *paced, *full])
+    rate = f"at {results.rate * LOADS[load].share:g} a second"
+    return tables.table(
+        ["variant", f"p50 ms {rate}", f"p99 ms {rate}", "requests/s at saturation", "p99 ms there"], rows
     )
-    for line in reversed(done.stderr.splitlines()):
-        if line.startswith("RESULT "):
-            return dict(json.loads(line.removeprefix("RESULT ")))
-    raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = tables.parser(__doc__, rounds=7)
+    parser.add_argument("--requests", type=int, default=2000, help="measured requests a round, after a warm-up")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", help=f"of {', '.join(VARIANTS)}; bare and plain always")
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=list(LOADS))
+    parser.add_argument("--served-rounds", type=int, default=3, help="rounds behind uvicorn, 0 for none")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="of each load behind uvicorn, paced and at saturation"
+    )
+    parser.add_argument("--rate", type=float, default=100.0, help="searches a second of the paced client")
+    parser.add_argument("--instructions", action="store_true", help="count instructions, too: minutes a variant")
+    parser.add_argument("--save", type=Path, metavar="JSON", help="keep the rows of all rounds")
+    parser.add_argument("--read", type=Path, metavar="JSON", help="measure nothing, report what was saved")
+    parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="replace its generated part by the report")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Measure what is asked for."""
+    names = chosen(dict.fromkeys([BARE, PLAIN, *options.only]) if options.only else None)
+    results = Results(tables.command("benchmarks.overhead"), tables.machine(), options.requests, options.rate)
+    drive(results, names, options.loads, options.rounds)
+    if options.served_rounds:
+        if not shutil.which("wrk"):
+            print("NOTICE: no `wrk` (Debian has it): throughput at saturation is left out")
+        serve(results, names, options.loads, options.served_rounds, options.seconds)
+    if options.instructions:
+        compared = [name for name in (PLAIN, UPSTREAM, OURS) if name in names]
+        results.instructions = instructions.count(compared, options.loads)
+    return results
 
 
 def main() -> None:
-    """Run the rounds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=2000, help="measured requests a round, after a warm-up")
-    options = parser.parse_args()
-    variants = [name for name, (binaries, _, _) in VARIANTS.items() if (binaries / "python").exists()]
-    for name in VARIANTS.keys() - set(variants):
-        print(f"NOTICE: {name} is left out: its environment is missing, `make bench` makes it")
-    receiver = Receiver()
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
-    sent: dict[str, Counter[str]] = {name: Counter() for name in variants}
-    for number in range(options.rounds):
-        for name in variants[number % len(variants) :] + variants[: number % len(variants)]:
-            results[name].append(run(name, receiver.endpoint, options.requests))
-            sent[name] += receiver.take()
-    report(results, sent, options)
-
-
-def report(
-    results: dict[str, list[dict[str, float]]], sent: dict[str, Counter[str]], options: argparse.Namespace
-) -> None:
-    """Print medians, their spread, and the ratios."""
-
-    def median(name: str, key: str) -> float:
-        return statistics.median(row[key] for row in results[name])
-
-    per_request = options.rounds * (options.requests + options.requests // 5)
-    bare = median("bare", "cpu")
-    print(
-        f"\n{options.rounds} interleaved rounds of {options.requests} requests, one after the other; medians (range)\n"
-    )
-    print("| variant | CPU µs a request | over bare | p50 ms | p99 ms | spans | log records | bytes a request |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, rows in results.items():
-        cpu = [row["cpu"] for row in rows]
-        print(
-            f"| {name} | {median(name, 'cpu'):.0f} ({min(cpu):.0f}-{max(cpu):.0f}) | {median(name, 'cpu') - bare:.0f} "
-            f"| {median(name, 'p50'):.2f} | {median(name, 'p99'):.2f} | {sent[name]['spans'] / per_request:.2f} "
-            f"| {sent[name]['records'] / per_request:.2f} | {sent[name]['bytes'] / per_request:.0f} |"
-        )
-    if "upstream" in results:
-        upstream = median("upstream", "cpu") - bare
-        print("\nRatios to upstream")
-        for name in results:
-            if name.startswith("otel-search"):
-                ratio = (median(name, "cpu") - bare) / upstream
-                print(f"- {name}: CPU overhead {ratio:.2f}, p99 {median(name, 'p99') / median('upstream', 'p99'):.2f}")
-    print("\nRatios to bare")
-    for name in results:
-        print(
-            f"- {name}: CPU {median(name, 'cpu') / bare:.2f}, p50 {median(name, 'p50') / median('bare', 'p50'):.2f}, "
-            f"p99 {median(name, 'p99') / median('bare', 'p99'):.2f}"
-        )
+    """Run the rounds and say what came of them."""
+    options = arguments()
+    results = Results.load(options.read) if options.read else run(options)
+    if options.save:
+        results.save(options.save)
+    text = report(results)
+    print(text)
+    if options.write:
+        tables.write_part(options.write, "overhead", text)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,26 @@
-"""The application that the benchmarks measure, and its driver: no line of telemetry in it.
+"""The application that the benchmarks measure: no line of telemetry in it.
 
-A search route over `AsyncElasticsearch`, whose node answers from memory, so that what is measured
-is the client's and the telemetry's work and not a server's. One request follows the other.
-
-Usage: searchapp.py REQUESTS
+Its routes use `AsyncElasticsearch`, whose node answers from memory, so that what is measured is the
+client's and the telemetry's work and not a server's. `BENCH_LOGGING=off` leaves out its log lines.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
+import os
 import sys
-import time
+from typing import Annotated
 
 import structlog
 from elastic_transport import BaseAsyncNode, HttpHeaders, NodeConfig
 from elastic_transport._models import ApiResponseMeta
 from elastic_transport._node._base import NodeApiResponse
 from elasticsearch import AsyncElasticsearch
-from fastapi import FastAPI
+from elasticsearch.helpers import async_bulk
+from fastapi import Body, FastAPI
 
 ANSWER = json.dumps(
     {
@@ -39,23 +40,34 @@ ANSWER = json.dumps(
 ).encode()
 
 
+@functools.lru_cache
+def bulk_answer(items: int) -> bytes:
+    """What Elasticsearch says to a bulk request of so many items that all went well."""
+    item = {"index": {"_index": "products", "_id": "1", "_version": 1, "result": "created", "status": 201}}
+    return json.dumps({"took": 7, "errors": False, "items": [item] * items}).encode()
+
+
 class CannedNode(BaseAsyncNode):
-    """A node that answers every request at once with the same search result."""
+    """A node that answers searches and bulk requests from memory, at once or after `seconds`."""
 
     _CLIENT_META_HTTP_CLIENT = ("ai", "0")
+    seconds: float | None = None
 
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
 
     async def perform_request(self, method, target, body=None, headers=None, request_timeout=None) -> NodeApiResponse:
+        if self.seconds is not None:
+            await asyncio.sleep(self.seconds)
         headers = HttpHeaders({"content-type": "application/json", "x-elastic-product": "Elasticsearch"})
         meta = ApiResponseMeta(status=200, http_version="1.1", headers=headers, duration=0.0, node=self.config)
-        return NodeApiResponse(meta, ANSWER)
+        return NodeApiResponse(meta, bulk_answer(body.count(b"\n") // 2) if target.endswith("_bulk") else ANSWER)
 
     async def close(self) -> None:
         pass
 
 
+LEVEL = logging.WARNING if os.environ.get("BENCH_LOGGING") == "off" else logging.INFO
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -64,10 +76,10 @@ structlog.configure(
         structlog.processors.JSONRenderer(),
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
+    wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
     cache_logger_on_first_use=True,
 )
-logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
+logging.basicConfig(format="%(message)s", stream=sys.stdout, level=LEVEL)
 logging.getLogger("elastic_transport").setLevel(logging.WARNING)
 log = structlog.get_logger("shop.search")
 
@@ -89,76 +101,17 @@ async def search(q: str, brand: str = "any") -> dict[str, object]:
     return {"total": total, "items": [hit["_source"] for hit in found["hits"]["hits"]]}
 
 
-SCOPE = {
-    "type": "http",
-    "asgi": {"version": "3.0", "spec_version": "2.3"},
-    "http_version": "1.1",
-    "method": "GET",
-    "scheme": "http",
-    "path": "/products/search",
-    "raw_path": b"/products/search",
-    "query_string": b"q=lamp&brand=acme",
-    "root_path": "",
-    "headers": [
-        (b"host", b"shop.example:8000"),
-        (b"user-agent", b"bench/1"),
-        (b"accept", b"*/*"),
-    ],
-    "client": ("127.0.0.1", 40000),
-    "server": ("127.0.0.1", 8000),
-    "state": {},
-}
+@app.get("/products/categories")
+async def categories() -> dict[str, object]:
+    """What needs no Elasticsearch."""
+    log.info("categories listed", number=3)
+    return {"categories": ["lamps", "desks", "chairs"]}
 
 
-async def request() -> None:
-    """One request through ASGI, as a server makes it."""
-    messages = [{"type": "http.request", "body": b"", "more_body": False}]
-
-    async def receive():
-        return messages.pop() if messages else {"type": "http.disconnect"}
-
-    async def send(message) -> None:
-        if message["type"] == "http.response.start" and message["status"] != 200:
-            raise SystemExit(f"status {message['status']}")
-
-    await app(dict(SCOPE, headers=list(SCOPE["headers"]), state={}), receive, send)
-
-
-async def load(count: int) -> list[float]:
-    """`count` requests, one after the other; the seconds that each took."""
-    times: list[float] = []
-    for _ in range(count):
-        started = time.perf_counter()
-        await asyncio.create_task(request())
-        times.append(time.perf_counter() - started)
-    return times
-
-
-def flush() -> None:
-    """What a server's end would send, while it is still counted."""
-    from opentelemetry import _logs, metrics, trace
-
-    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
-        if hasattr(provider, "force_flush"):
-            provider.force_flush()
-
-
-async def main() -> None:
-    count = int(sys.argv[1])
-    await load(count // 5)
-    flush()
-    cpu = time.process_time()
-    times = await load(count)
-    flush()
-    cpu = time.process_time() - cpu
-    times.sort()
-    result = {
-        "cpu": cpu / count * 1e6,
-        "p50": times[len(times) // 2] * 1e3,
-        "p99": times[int(len(times) * 0.99)] * 1e3,
-    }
-    print("RESULT " + json.dumps(result), file=sys.stderr)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+@app.post("/products/bulk")
+async def import_products(documents: Annotated[list[dict[str, object]], Body()]) -> dict[str, int]:
+    """What an import does: one bulk request by the client's helper."""
+    actions = ({"_index": "products", "_id": n, "_source": document} for n, document in enumerate(documents))
+    succeeded, _ = await async_bulk(client, actions, stats_only=True)
+    log.info("products imported", items=succeeded)
+    return {"imported": succeeded}

@@ -1,6 +1,6 @@
 """Pins each lane anew: resolves its requirements in a fresh environment and freezes what came of it.
 
-Run by `make constraints`. The three files are what CI and `make test` install.
+Run by `make constraints`. The files are what CI and `make test` install.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
 TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websockets"]
+
+# The application that the benchmarks measure, benchmarks/shop.py.
+MEASURED = ["elasticsearch[async]>=9.5", "fastapi", "structlog", "uvicorn"]
 
 LANES = {
     "current": [
@@ -49,10 +52,16 @@ LANES = {
         "elasticsearch==8.12.*",
         *TEST_TOOLS,
     ],
-    # What the benchmarks compare with: upstream's distribution. Its documentation says to add what
-    # `opentelemetry-bootstrap` finds to instrument, see `resolve`; 0.66b1 is the last family with all of that.
-    "upstream": ["opentelemetry-distro[otlp]==0.66b1", "elasticsearch[async]>=9.5", "fastapi", "structlog", "psutil"],
+    # What the benchmarks compare with. 0.66b1 is the last family with all that `opentelemetry-bootstrap` chooses.
+    "upstream": ["opentelemetry-distro[otlp]==0.66b1", "psutil", *MEASURED],
+    "edot": ["elastic-opentelemetry", "psutil", *MEASURED],
+    "logfire": ["logfire[fastapi,system-metrics]", *MEASURED],
+    "elastic-apm": ["elastic-apm", *MEASURED],
+    "instrumentator": ["prometheus-fastapi-instrumentator", *MEASURED],
 }
+
+# Their documentation says to add what this command finds to instrument.
+BOOTSTRAP = {"upstream": "opentelemetry-bootstrap", "edot": "edot-bootstrap"}
 
 
 def resolve(lane: str, requirements: list[str]) -> None:
@@ -61,8 +70,8 @@ def resolve(lane: str, requirements: list[str]) -> None:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], cwd=PROJECT, check=True)
-        if lane == "upstream":
-            bootstrap = [str(Path(folder) / "bin" / "opentelemetry-bootstrap"), "--action=requirements"]
+        if lane in BOOTSTRAP:
+            bootstrap = [str(Path(folder) / "bin" / BOOTSTRAP[lane]), "--action=requirements"]
             found = subprocess.run(bootstrap, check=True, capture_output=True, text=True).stdout.split()
             subprocess.run([python, "-m", "pip", "install", "--quiet", *found], check=True)
         frozen = subprocess.run(
