@@ -76,6 +76,36 @@ def encoded_log_record(record: Any) -> Encoded:
     return Encoded(record, b"\x12" + _sized(_log_record(record)))
 
 
+def encoded_event(
+    source: Any,
+    timestamp: int,
+    severity: int,
+    severity_text: str,
+    body: str,
+    attributes: Mapping[str, Any],
+    span: tuple[int, int, int],
+    observed: int,
+) -> Encoded:
+    """A log record for a later `log_records`, without being one of the SDK's.
+
+    Args:
+        source: The logger: it has the resource and the scope.
+        timestamp: When it happened, in nanoseconds since the epoch.
+        severity: Its number.
+        severity_text: Its name.
+        body: What happened.
+        attributes: The event's fields.
+        span: Trace id, span id and trace flags of the current span; zeros outside of one.
+        observed: When it was logged, in nanoseconds since the epoch.
+
+    Raises:
+        TypeError: If a value has no place in OTLP.
+        UnicodeEncodeError: If a text has lone surrogates.
+    """
+    record = _event_record(timestamp, severity, severity_text, body, attributes, span, observed)
+    return Encoded(source, b"\x12" + _sized(record))
+
+
 def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
     # By identity: a batch has one or two resources, and hashing one means rendering it.
     resources: dict[int, tuple[Any, dict[int, tuple[Any, list[bytes]]]]] = {}
@@ -176,29 +206,52 @@ def _status(code: int, description: str | None) -> bytes:
 
 def _log_record(data: Any) -> bytes:
     record = data.log_record
-    parts: list[bytes] = []
-    if record.timestamp:
-        parts += (b"\x09", _fixed64(record.timestamp))
-    if record.severity_number is not None and record.severity_number.value:
-        parts += (b"\x10", _varint(record.severity_number.value))
-    if record.severity_text:
-        parts += (b"\x1a", _kept_text(record.severity_text))
-    body = record.body
-    parts += (b"\x2a", _kept_body(body) if type(body) is str and len(body) < _LONG else _sized(_any(body)))
     attributes = record.attributes
-    parts.append(_pairs(b"\x32", getattr(attributes, "_dict", attributes)))
+    severity = record.severity_number
+    encoded = _event_record(
+        record.timestamp,
+        0 if severity is None else severity.value,
+        record.severity_text,
+        record.body,
+        getattr(attributes, "_dict", attributes),
+        (record.trace_id, record.span_id, record.trace_flags),
+        record.observed_timestamp,
+    )
+    # Fields of a message may come in any order.
     if data.dropped_attributes:
-        parts += (b"\x38", _varint(data.dropped_attributes))
-    if record.trace_flags:
-        parts += (b"\x45", _fixed32(int(record.trace_flags)))
-    if record.trace_id:
-        parts += (b"\x4a\x10", record.trace_id.to_bytes(16, "big"))
-    if record.span_id:
-        parts += (b"\x52\x08", record.span_id.to_bytes(8, "big"))
-    if record.observed_timestamp:
-        parts += (b"\x59", _fixed64(record.observed_timestamp))
+        encoded += b"\x38" + _varint(data.dropped_attributes)
     if record.event_name:
-        parts += (b"\x62", _kept_text(record.event_name))
+        encoded += b"\x62" + _kept_text(record.event_name)
+    return encoded
+
+
+def _event_record(
+    timestamp: int | None,
+    severity: int,
+    severity_text: str | None,
+    body: Any,
+    attributes: Mapping[str, Any] | None,
+    span: tuple[int | None, int | None, int | None],
+    observed: int | None,
+) -> bytes:
+    parts: list[bytes] = []
+    if timestamp:
+        parts += (b"\x09", _fixed64(timestamp))
+    if severity:
+        parts += (b"\x10", _varint(severity))
+    if severity_text:
+        parts += (b"\x1a", _kept_text(severity_text))
+    parts += (b"\x2a", _kept_body(body) if type(body) is str and len(body) < _LONG else _sized(_any(body)))
+    parts.append(_pairs(b"\x32", attributes))
+    trace_id, span_id, flags = span
+    if flags:
+        parts += (b"\x45", _fixed32(int(flags)))
+    if trace_id:
+        parts += (b"\x4a\x10", trace_id.to_bytes(16, "big"))
+    if span_id:
+        parts += (b"\x52\x08", span_id.to_bytes(8, "big"))
+    if observed:
+        parts += (b"\x59", _fixed64(observed))
     return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_search.delivery.fast_encoding import Encode, encoder_of
 from otel_search.delivery.losses import last_words, losses
+from otel_search.encoding import Encoded
 
 Hide = Callable[[ReadableSpan], None]
 """Takes the secrets out of an ended span; never raises."""
@@ -166,6 +167,13 @@ class LogBatches(BatchLogRecordProcessor):
     def __init__(self, exporter: Any, encode: Encode | None = None) -> None:
         super().__init__(exporter)
         self._encode = encode
+        self.takes_encoded = encode is not None
+
+    def put(self, record: Encoded) -> None:
+        """Queue a record that is encoded already, if this processor takes such (`takes_encoded`)."""
+        _emit(self._batch_processor, "logs", record)
+        if on_log_record is not None:
+            on_log_record()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue a log record."""

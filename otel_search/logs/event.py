@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +21,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk._logs import Logger, ReadWriteLogRecord
 
 from otel_search import context, semconv
+from otel_search.encoding import Encoded, encoded_event
 from otel_search.logs.behind import Behind
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.sampling import Sampler
@@ -169,33 +171,49 @@ class EventChain:
         if who:
             own |= who  # bounded, and free of secrets, whatever their names look like
         text = self._values.text(event)
+        span = trace.get_current_span(where).get_span_context()
         if to_stdout or self._outputs.has_file:
-            head = self._head(created, level, text, logger, where, request_id)
+            head = self._head(created, level, text, logger, span, request_id)
             self._outputs.write(level, head | own, to_stdout=to_stdout)
         if to_otlp:
             if request_id is not None:
                 own[semconv.LOG_REQUEST_ID] = request_id
-            _, severity, severity_text = _level(level)
-            self._export(
-                logger,
-                LogRecord(
-                    timestamp=int(created * 1e9),
-                    context=where,
-                    severity_number=severity,
-                    severity_text=severity_text,
-                    body=text,
-                    attributes=own,
-                ),
-            )
+            self._export(logger, int(created * 1e9), level, text, own, where, span)
 
-    def _export(self, name: str, record: LogRecord) -> None:
+    def _export(
+        self,
+        name: str,
+        timestamp: int,
+        level: int,
+        text: str,
+        own: dict[str, Any],
+        where: Context,
+        span: trace.SpanContext,
+    ) -> None:
         provider = _logs.get_logger_provider()
         if provider is not self._provider:
             self._provider, self._loggers = provider, {}
         logger = self._loggers.get(name)
         if logger is None:
             logger = self._loggers[name] = provider.get_logger(name)
-        if isinstance(logger, Logger) and _fits(record):
+        _, severity, severity_text = _level(level)
+        if isinstance(logger, Logger) and _fits(own):
+            put = _only_processor(logger)
+            if put is not None:
+                ids = (span.trace_id, span.span_id, span.trace_flags)
+                # What OTLP cannot hold goes the long way.
+                with contextlib.suppress(TypeError, UnicodeEncodeError):
+                    put(encoded_event(logger, timestamp, severity.value, severity_text, text, own, ids, time.time_ns()))
+                    return
+        record = LogRecord(
+            timestamp=timestamp,
+            context=where,
+            severity_number=severity,
+            severity_text=severity_text,
+            body=text,
+            attributes=own,
+        )
+        if isinstance(logger, Logger) and _fits(own):
             safe: Any = _SafeRecord(record, logger.resource, logger._instrumentation_scope, _LIMITS)
             logger.emit(safe)
         else:
@@ -220,15 +238,15 @@ class EventChain:
         return own
 
     def _head(
-        self, created: float, level: int, text: str, logger: str, where: Context, request_id: str | None
+        self, created: float, level: int, text: str, logger: str, span: trace.SpanContext, request_id: str | None
     ) -> dict[str, Any]:
+        second = int(created // 1)
         head: dict[str, Any] = {
-            semconv.LOG_TIMESTAMP: datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+            semconv.LOG_TIMESTAMP: f"{_second(second)}.{int((created - second) * 1e6):06d}Z",
             semconv.LOG_LEVEL: _level(level)[0],
             semconv.LOG_EVENT: text,
             semconv.LOG_LOGGER: logger,
         }
-        span = trace.get_current_span(where).get_span_context()
         if span.is_valid:
             head[semconv.LOG_TRACE_ID] = trace.format_trace_id(span.trace_id)
             head[semconv.LOG_SPAN_ID] = trace.format_span_id(span.span_id)
@@ -266,10 +284,27 @@ _MOST: int | None = getattr(_LIMITS, "max_log_record_attributes", _LIMITS.max_at
 _LONGEST: int | None = getattr(_LIMITS, "max_log_record_attribute_length", _LIMITS.max_attribute_length)
 
 
-def _fits(record: LogRecord) -> bool:
+def _fits(attributes: dict[str, Any]) -> bool:
     """Whether the limits have nothing to cut."""
-    attributes = record.attributes
-    return _LONGEST is None and (attributes is None or _MOST is None or len(attributes) <= _MOST)
+    return _LONGEST is None and (_MOST is None or len(attributes) <= _MOST)
+
+
+def _only_processor(logger: Logger) -> Callable[[Encoded], None] | None:
+    """What queues encoded records, if that is all that happens to the records of a logger."""
+    several: Any = logger._multi_log_record_processor
+    processors: Any = getattr(several, "_log_record_processors", ())
+    if len(processors) != 1 or not getattr(processors[0], "takes_encoded", False) or not logger._is_enabled():
+        return None
+    if type(getattr(logger, "_logger_metrics", None)).__name__ != "NoOpLoggerMetrics":
+        return None  # the SDK counts the records that it makes
+    put: Callable[[Encoded], None] = processors[0].put
+    return put
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    """A second since the epoch as a line has it."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 @lru_cache(maxsize=64)
