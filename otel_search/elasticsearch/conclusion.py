@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import Status, StatusCode
 
 from otel_search import semconv
-from otel_search.elasticsearch import faults, shapes
+from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.errors import CANCELLATIONS, error_type, root_cause_of
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
@@ -26,6 +26,7 @@ from otel_search.elasticsearch.reply import read
 from otel_search.elasticsearch.request import decoded, describe, type_of
 from otel_search.elasticsearch.urls import parameters_of, templated_url
 from otel_search.lean.measurements import Point
+from otel_search.query import shapes
 
 if TYPE_CHECKING:
     from otel_search.elasticsearch.call import Call
@@ -65,9 +66,12 @@ def conclude(call: Call, error: BaseException | None, duration: float) -> None:
         found = facts.attributes
         try:
             _describe(call, found, failure, outcome, facts)
+            summary = found.get(semconv.DB_QUERY_SUMMARY)
+            if summary is not None:
+                # Without a body, or with the query's text off, the summary alone says what it is.
+                shapes.tell(found.get(semconv.QUERY_HASH, "-"), summary, duration)
         except Exception:
             faults.report("describing a call")
-        shapes.tell(found, duration)
         if call.recording:
             call.otel_span.set_attributes(found)
             if failure is not None:

@@ -17,8 +17,8 @@ import orjson
 
 from otel_search import semconv
 from otel_search.context import Caller
-from otel_search.elasticsearch import shapes
 from otel_search.kpis.stays import LONGEST, mean_length
+from otel_search.query import shapes
 
 _logger = logging.getLogger("otel_search.kpis")
 
