@@ -314,7 +314,12 @@ def test_templates_show_their_parameters_names(recorded: Recorded, server: Scrip
         ("DELETE", "/products", "indices.delete products", "/products"),
         ("GET", "/_plugins/jan/x", "GET", "/_plugins/{part2}/{part3}"),
         ("POST", "/_search/scroll/jan", "scroll", "/_search/scroll/{part1}"),
-        ("GET", "/products/_unknown?jan&secret%40=jan", "GET products", "/products/_unknown?[redacted: value]&[redacted: value]"),
+        (
+            "GET",
+            "/products/_unknown?jan&secret%40=jan",
+            "GET products",
+            "/products/_unknown?[redacted: value]&[redacted: value]",
+        ),
     ],
 )
 def test_a_request_without_an_endpoint_is_named_by_its_path(
