@@ -28,7 +28,7 @@ from benchmarks.variants import OURS, PLAIN, VARIANTS
 
 COMPARED = (PLAIN, OURS)
 CHART = "growth.svg"
-WORKERS_RATE = 50.0
+WORKERS_RATE = 200.0
 
 Figures = dict[str, dict[Any, dict[str, list[dict[str, float]]]]]
 """The rows of all rounds, by dimension, size and variant."""

@@ -1,10 +1,11 @@
 """What it costs to look for secrets in texts that have none, and in one that has: best of several runs.
 
-python benchmarks/redaction.py
+python benchmarks/redaction.py [--number 2000]
 """
 
 from __future__ import annotations
 
+import argparse
 import timeit
 
 from otel_search.redaction import Redactor
@@ -32,18 +33,20 @@ QUERIES = {"query string": "q=red+shoes&page=2&sort=price", "encoded query strin
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=2000, help="times of each run")
+    number = parser.parse_args().number
     redactor = Redactor()
     print(f"{'text':24}{'characters':>12}{'microseconds':>14}")
     for name, text in TEXTS.items():
-        report(name, text, lambda text=text: redactor.text(text))
+        report(name, text, number, lambda text=text: redactor.text(text))
     for name, text in QUERIES.items():
-        report(name, text, lambda text=text: redactor.query_string(text))
+        report(name, text, number, lambda text=text: redactor.query_string(text))
     short = "GET /products/search"
-    report("short, seen before", short, lambda: redactor.text(short))
+    report("short, seen before", short, number, lambda: redactor.text(short))
 
 
-def report(name: str, text: str, hide: object) -> None:
-    number = 2000
+def report(name: str, text: str, number: int, hide: object) -> None:
     best = min(timeit.repeat(hide, number=number, repeat=9)) / number
     print(f"{name:24}{len(text):12}{best * 1e6:14.2f}")
 

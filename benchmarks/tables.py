@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -40,8 +41,13 @@ def machine() -> str:
 
 def command(module: str) -> str:
     """The command line of this run, but for where its result goes."""
-    arguments = " ".join(f"'{part}'" if " " in part or "," in part else part for part in sys.argv[1:])
-    return f"python -m {module} {arguments}".strip()
+    kept, arguments = [], iter(sys.argv[1:])
+    for part in arguments:
+        if part in {"--write", "--save", "--read"}:
+            next(arguments, None)
+        else:
+            kept.append(shlex.quote(part))
+    return " ".join(["python -m", module, *kept])
 
 
 def write_part(document: Path, name: str, text: str) -> None:
