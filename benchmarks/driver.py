@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 import importlib
 import json
-import os
-import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -129,8 +127,6 @@ async def measure(name: str, load: Load, count: int) -> dict[str, Any]:
     async with lifespan(app):
         # CPU time counts from the start of the process, the launcher and the interpreter included.
         result: dict[str, Any] = {"setup_cpu": time.process_time()}
-        if "BENCH_STARTED" in os.environ:
-            result["setup"] = time.monotonic() - float(os.environ["BENCH_STARTED"])
         await load_with(app, load, max(1, count // 5))
         await flush()
         cpu = time.process_time()
@@ -139,7 +135,6 @@ async def measure(name: str, load: Load, count: int) -> dict[str, Any]:
         result["cpu"] = (time.process_time() - cpu) / count * 1e6
     shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
     result |= {key: quantile(times, share) for key, share in shares.items()}
-    result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result | ({"scraped": scraped} if scraped else {})
 
 

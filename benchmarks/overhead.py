@@ -56,7 +56,7 @@ def serve(results: Results, names: list[str], loads: list[str], rounds: int, sec
         for name in tables.rotated(names, number):
             row = serving.measure(VARIANTS[name], receiver.endpoint, loads, seconds=seconds, rate=results.rate)
             results.served.setdefault(name, []).append(row)
-            receiver.take()
+            receiver.bodies.clear()
     receiver.close()
 
 

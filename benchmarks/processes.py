@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +21,6 @@ def environment(endpoint: str, variables: Mapping[str, str]) -> dict[str, str]:
         "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
         "OTEL_BLRP_MAX_QUEUE_SIZE": "100000",
         **variables,
-        # System-wide, so that the process can tell how long it took to be ready.
-        "BENCH_STARTED": repr(time.monotonic()),
     }
 
 
