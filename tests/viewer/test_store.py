@@ -232,3 +232,13 @@ def test_an_exponential_histogram_has_the_bounds_that_its_scale_means(store):
     point.positive.bucket_counts.extend([2, 4])
     add(store, request)
     assert rows(store, "SELECT bounds, buckets FROM points WHERE count = 7") == [("[2.0,4.0,8.0]", "[1,2,4,0]")]
+
+
+def test_nothing_is_taken_while_far_too_much_is_kept(store):
+    add(store, search()[1])
+    with store._changed:  # as if deleting did not keep up
+        kept, store._size = store._size, 3 * store.max_size
+    assert not store.add(search()[1])
+    with store._changed:
+        store._size = kept
+    assert store.add(search()[1])

@@ -70,9 +70,8 @@ def _component(series: Series) -> dict[str, Any]:
 
 def _alert(series: Series) -> dict[str, Any]:
     point = series.points[-1]
-    attributes = dict(series.attributes)
-    severity = str(attributes.get("search.alert.severity") or attributes.get("severity") or "")
-    name = str(attributes.get("search.alert.name") or attributes.get("alert") or next(iter(attributes.values()), ""))
+    name = str(series.attributes.get(semconv.ALERT_NAME, ""))
+    severity = str(series.attributes.get(semconv.ALERT_SEVERITY, ""))
     return {"name": name, "severity": severity, "since": point["time"], "count": point["value"]}
 
 

@@ -39,6 +39,9 @@ DEFAULT_MAX_AGE = 24 * 3600.0
 _BATCH = 4 * 1024 * 1024
 _RETENTION_INTERVAL = 5.0
 _SHRINKING = 0.5
+_OVERRUN = 2
+"""From how many times what may be kept nothing more is taken until the oldest has gone."""
+
 _BUSY = 30.0
 
 logger = logging.getLogger(__name__)
@@ -74,7 +77,7 @@ class Store:
 
     Args:
         path: The file; it is made if it is not there.
-        max_size: Bytes that may be in use in it; then the oldest tenth goes.
+        max_size: Bytes to keep in it: beyond, the oldest goes, and beyond twice as many nothing more is taken meanwhile.
         max_age: Seconds that something is kept.
         max_queue: Bytes of export requests that may wait to be written.
 
@@ -122,11 +125,12 @@ class Store:
         """Take an export request to be written soon.
 
         Returns:
-            False if too much is waiting: the sender has to come again.
+            False if too much is waiting, or has yet to be deleted: the sender has to come again.
         """
         size = request.ByteSize()
         with self._changed:
-            if self._stopping or (self._waiting and self._waiting + size > self._max_queue):
+            full = self._waiting and self._waiting + size > self._max_queue
+            if self._stopping or full or self._size > self.max_size * _OVERRUN:
                 return False
             self._queue.append((size, request))
             self._waiting += size
@@ -148,7 +152,7 @@ class Store:
             connection = sqlite3.connect(self.path, timeout=_BUSY, check_same_thread=False, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")
-            connection.execute("PRAGMA cache_size = -16384")
+            connection.execute("PRAGMA cache_size = -4096")
             connection.execute("PRAGMA mmap_size = 268435456")
             self._readers.connection = connection
             with self._changed:
@@ -195,7 +199,8 @@ class Store:
         checked = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._clear or self._stopping, _RETENTION_INTERVAL)
+                pause = 0.0 if self._size > self.max_size else _RETENTION_INTERVAL
+                self._changed.wait_for(lambda: self._queue or self._clear or self._stopping, pause)
                 if self._stopping and not self._queue:
                     return
                 batch, size = self._take()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Rows that go in one transaction, so that writing goes on in between.
 _TRACES, _LOGS, _POINTS = 1_000, 3_000, 5_000
 
+_LATEST = 2**63 - 1
+
 _FINE_SLOTS = 2 * 3600
 """Seconds that the finest slots of requests are kept."""
 
@@ -62,7 +64,11 @@ class Retention:
             self._value("SELECT until FROM points ORDER BY until LIMIT 1 OFFSET ?", _POINTS),
         )
         known = [end for end in ends if end is not None]
-        return self._delete_before(min(known) + 1 if known else time.time_ns())
+        if self._delete_before(min(known) + 1 if known else _LATEST):
+            return True
+        # Nothing is left, and what is too large is the full-text indices' notes of what has gone.
+        self._forget_words()
+        return False
 
     def delete_orphans(self) -> bool:
         """Delete what nothing refers to any more: shapes without calls, series without points."""
@@ -86,9 +92,12 @@ class Retention:
         """Delete everything."""
         for table in _TABLES:
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._forget_words()
+        return True
+
+    def _forget_words(self) -> None:
         for words in ("span_words", "log_words"):
             self._connection.execute(f"INSERT INTO {words} ({words}) VALUES ('delete-all')")  # noqa: S608
-        return True
 
     def _value(self, query: str, offset: int) -> int | None:
         row = self._connection.execute(query, (offset,)).fetchone()

@@ -168,6 +168,7 @@
       known.state.points = data.points;
       if (known.plot.root.parentElement !== element) element.replaceChildren(known.plot.root);
       known.element = element;
+      sizes.observe(element);
       known.plot.setData(columns);
       return;
     }
