@@ -242,3 +242,19 @@ def test_nothing_is_taken_while_far_too_much_is_kept(store):
     with store._changed:
         store._size = kept
     assert store.add(search()[1])
+
+
+def test_log_records_of_any_time_make_room_too(tmp_path):
+    store = Store(tmp_path / "telemetry.db", max_size=1024**2)
+    try:
+        for number in range(40):
+            request = lines(*["a line that is kept for a while"] * 200)
+            for record in request.resource_logs[0].scope_logs[0].log_records:
+                record.time_unix_nano = time.time_ns() - number * SECOND  # the later, the older
+            add(store, request, search()[1])
+        eventually(lambda: store.state.size <= 1024**2)
+        ((kept, newest),) = rows(store, "SELECT count(*), max(id) FROM logs")
+        assert 0 < kept < newest == 8000
+        store._connection.execute("INSERT INTO log_words (log_words) VALUES ('integrity-check')")
+    finally:
+        store.close()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Rows that go in one transaction, so that writing goes on in between.
 _TRACES, _LOGS, _POINTS = 1_000, 3_000, 5_000
 
+_SHARE = 0.1
+"""The largest part of all log records that goes at once."""
+
 _LATEST = 2**63 - 1
 
 _FINE_SLOTS = 2 * 3600
@@ -60,15 +63,25 @@ class Retention:
         """Delete a portion of the oldest, however old it is; whether anything went."""
         ends = (
             self._value("SELECT start FROM traces ORDER BY start LIMIT 1 OFFSET ?", _TRACES),
-            self._value("SELECT time FROM logs ORDER BY id LIMIT 1 OFFSET ?", _LOGS),
             self._value("SELECT until FROM points ORDER BY until LIMIT 1 OFFSET ?", _POINTS),
         )
         known = [end for end in ends if end is not None]
-        if self._delete_before(min(known) + 1 if known else _LATEST):
-            return True
-        # Nothing is left, and what is too large is the full-text indices' notes of what has gone.
-        self._forget_words()
-        return False
+        # The row at such an end goes itself, so something always does; few rows go whatever their times.
+        deleted = self._delete_before(min(known) + 1 if known else _LATEST)
+        return self._delete_share_of_logs() or deleted
+
+    def _delete_share_of_logs(self) -> bool:
+        """Delete as large a part of the log records as of the traces, whatever times they say."""
+        (first, last), (first_trace, last_trace) = (
+            self._connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()  # noqa: S608
+            for table in ("logs", "traces")
+        )
+        if first is None:
+            return False
+        traces = 0 if first_trace is None else last_trace - first_trace + 1
+        share = min(_TRACES / traces, _SHARE) if traces else _SHARE
+        self._delete_logs(first + min(int((last - first + 1) * share), 2 * _LOGS))
+        return True
 
     def delete_orphans(self) -> bool:
         """Delete what nothing refers to any more: shapes without calls, series without points."""
@@ -92,12 +105,17 @@ class Retention:
         """Delete everything."""
         for table in _TABLES:
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
-        self._forget_words()
-        return True
-
-    def _forget_words(self) -> None:
         for words in ("span_words", "log_words"):
             self._connection.execute(f"INSERT INTO {words} ({words}) VALUES ('delete-all')")  # noqa: S608
+        return True
+
+    def _delete_logs(self, last: int) -> None:
+        self._connection.execute(
+            "INSERT INTO log_words (log_words, rowid, body, attributes)"
+            " SELECT 'delete', id, body, attributes FROM logs WHERE id <= ?",
+            (last,),
+        )
+        self._connection.execute("DELETE FROM logs WHERE id <= ?", (last,))
 
     def _value(self, query: str, offset: int) -> int | None:
         row = self._connection.execute(query, (offset,)).fetchone()
@@ -125,12 +143,7 @@ class Retention:
             (end, _LOGS),
         ).fetchone()[0]
         if last is not None:
-            execute(
-                "INSERT INTO log_words (log_words, rowid, body, attributes)"
-                " SELECT 'delete', id, body, attributes FROM logs WHERE id <= ?",
-                (last,),
-            )
-            execute("DELETE FROM logs WHERE id <= ?", (last,))
+            self._delete_logs(last)
         execute(
             "DELETE FROM points WHERE (series, time) IN"
             " (SELECT series, time FROM points WHERE until < ? ORDER BY until LIMIT ?)",
