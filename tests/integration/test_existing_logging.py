@@ -125,8 +125,8 @@ def test_uvicorns_log_config_of_the_user() -> None:
         assert not [line for line in service.lines if "GET /log" in line]
         # And the server's report of an exception is no second event.
         assert service.get("/boom").status_code == 500
-        assert len(lines(service, "request completed")) == 2
-        (told,) = (line for line in lines(service, "nobody handles this") if "Traceback" in line)
+        eventually(lambda: len(lines(service, "request completed")) == 2)
+        (told,) = eventually(lambda: [line for line in lines(service, "nobody handles this") if "Traceback" in line])
         assert json.loads(told)["event"] == "unhandled exception"
         service.stop()
         assert record(service, "an event").trace_id == trace_id
