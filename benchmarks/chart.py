@@ -9,8 +9,10 @@ from html import escape
 
 WIDTH, HEIGHT, COLUMNS = 240, 170, 4
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 28, 26
+LABEL = 36
+"""Between two labels of an axis, so that they don't overlap."""
 LOWEST = 1.0
-"""Microseconds: what costs less, or by noise less than nothing, is drawn here."""
+"""Microseconds: what costs less, or by noise less than nothing, is drawn here, and hollow."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def _panel(panel: Panel, decades: int) -> list[str]:
         parts.append(f'<text x="{LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{10**decade:,}</text>')
     line = " ".join(f"{across(size):.1f},{up(value):.1f}" for size, value in panel.points)
     parts.append(f'<polyline points="{line}" fill="none" stroke="#0b6e99" stroke-width="1.5"/>')
+    labelled = -math.inf
     for size, value in panel.points:
         x = across(size)
-        parts.append(f'<circle cx="{x:.1f}" cy="{up(value):.1f}" r="2.5" fill="#0b6e99"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{size:,g}</text>')
+        fill = "#0b6e99" if value >= LOWEST else "#fff"
+        parts.append(f'<circle cx="{x:.1f}" cy="{up(value):.1f}" r="2.5" fill="{fill}" stroke="#0b6e99"/>')
+        if x - labelled >= LABEL:
+            labelled = x
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{size:,}</text>')
     return parts
