@@ -14,11 +14,12 @@ from opentelemetry.trace import Tracer
 from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.attempts import NodeHooks
 from otel_search.elasticsearch.call import CURRENT, SILENT, Call, SilentCall
-from otel_search.elasticsearch.helpers import Helpers, address_of, parent_of
+from otel_search.elasticsearch.helpers import Helpers, parent_of
 from otel_search.elasticsearch.native_helpers import helpers_span_hook, use_span_hook
 from otel_search.elasticsearch.telemetry import Telemetry
 
 _ADDRESS = "_otel_search_address"
+_TRANSPORT = "_otel_search_transport"
 _MARK = "_otel_search_hook"
 
 
@@ -159,7 +160,7 @@ def hook_native_spans(hooks: Hooks, telemetry: Telemetry, tracer_provider: Any =
             tracer = tracer_of(self) if is_instrumentation_enabled() else None
             if tracer is None:
                 return SILENT
-            address = getattr(self, _ADDRESS, None)
+            address = _address_of(getattr(self, _TRANSPORT, None))
             return Call(telemetry, tracer, method, endpoint_id, path_parts, address, parent_of(self))
 
         return span
@@ -169,11 +170,30 @@ def hook_native_spans(hooks: Hooks, telemetry: Telemetry, tracer_provider: Any =
         hooks.replace(_otel.OpenTelemetry, "helpers_span", helpers_span_hook(telemetry, tracer_of))
         hooks.replace(_otel.OpenTelemetry, "use_span", use_span_hook)
     hooks.also(Helpers(telemetry, tracer_of).restore)
-    _hook_addresses(hooks)
+    _hook_clients(hooks)
 
 
-def _hook_addresses(hooks: Hooks) -> None:
-    """Tell each client's telemetry where its requests go, so that the address is known when a span starts."""
+def _address_of(transport: Any) -> tuple[str, int] | None:
+    """Host and port of a transport's first node, worked out at its first call."""
+    if transport is None:
+        return None
+    try:
+        known: tuple[str, int] | None = transport.__dict__.get(_ADDRESS)
+        if known is None:
+            first = transport.node_pool.all()[0]
+            known = transport.__dict__[_ADDRESS] = first.host, first.port
+    except Exception:
+        faults.report("reading a transport's nodes")
+        return None
+    return known
+
+
+def _hook_clients(hooks: Hooks) -> None:
+    """Tell each client's telemetry which transport it uses, so that the address is known when a span starts.
+
+    A client has some forty more for its namespaces, and `.options()` makes them all anew: for each there is no
+    more to do than to keep the transport.
+    """
     from elasticsearch._async.client._base import BaseClient as AsyncBaseClient
     from elasticsearch._sync.client._base import BaseClient
 
@@ -182,9 +202,9 @@ def _hook_addresses(hooks: Hooks) -> None:
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 (it is one)
             original(self, *args, **kwargs)
             try:
-                setattr(self._otel, _ADDRESS, address_of(self))
+                setattr(self._otel, _TRANSPORT, self._transport)
             except Exception:
-                faults.report("reading a client's nodes")
+                faults.report("reading a client's transport")
 
         return __init__
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from otel_search import semconv
 from otel_search.query import (
     BODY,
@@ -166,7 +168,7 @@ def decoded(body: Any) -> Any:
         if len(body) > _MAX_PARSED:
             return None
         try:
-            return json.loads(body)
+            return _parsed(body)
         except ValueError:
             return _lines(body)
     if isinstance(body, list | tuple):
@@ -174,10 +176,17 @@ def decoded(body: Any) -> Any:
     return body if isinstance(body, Mapping) or hasattr(body, "to_dict") else None
 
 
+def _parsed(text: str | bytes | bytearray) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # which knows NaN, and lone surrogates
+
+
 def _lines(body: str | bytes | bytearray) -> list[Any] | None:
     text = body if isinstance(body, str) else bytes(body).decode("utf-8", "replace")
     try:
-        return [json.loads(line) for line in text.split("\n", 64)[:64] if line.strip()]
+        return [_parsed(line) for line in text.split("\n", 64)[:64] if line.strip()]
     except ValueError:
         return None
 
