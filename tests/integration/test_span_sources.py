@@ -24,7 +24,7 @@ def test_a_request_is_one_span_and_one_count(source: str) -> None:
         assert event.attributes["exception.message"] == "boom"
         eventually(lambda: seen.count(service) >= len(PATHS))
         assert seen.count(service) == len(PATHS)
-        assert len(seen.records(service, body="unhandled exception")) == 1
+        assert len(eventually(lambda: seen.records(service, body="unhandled exception"))) == 1
 
 
 def test_switched_off_there_is_no_span_but_all_the_rest() -> None:
