@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from tests.backends import chromium
 from tests.backends.fixtures import skip_or_fail
+from tests.service import eventually
 from tests.viewer.browser import browser, demo
 from tests.viewer.telemetry import gauge, lines, search
 
@@ -129,18 +130,27 @@ def click_where_something_is(page, over, x, height):
     return False
 
 
-def test_an_exemplar_in_the_chart_can_be_clicked(url, open_page):
-    page = open_page(f"{url}/metrics/{DURATION}?window=5m")
-    page.get_by_role("button", name="Live").click()
-    over = page.locator("#chart-percentiles .u-over")
-    over.wait_for()
+def exemplar_times(page):
+    """Where the chart's exemplars are, from 0 to 1 of its width."""
     data = json.loads(page.locator("#chart-percentiles").get_attribute("data-chart"))
     first, last = data["times"][0], data["times"][-1]
+    places = {(point["time"] - first) / (last - first) for point in data["points"]} if last > first else set()
+    return sorted(place for place in places if 0 <= place <= 1)
+
+
+def test_an_exemplar_in_the_chart_can_be_clicked(url, open_page):
+    def exemplars():
+        page = open_page(f"{url}/metrics/{DURATION}?window=5m")
+        page.get_by_role("button", name="Live").click()
+        page.locator("#chart-percentiles .u-over").wait_for()
+        return exemplar_times(page) and page
+
+    page = eventually(exemplars, timeout=60)
+    over = page.locator("#chart-percentiles .u-over")
     box = over.bounding_box()
-    times = {point["time"] for point in data["points"] if first < point["time"] < last}
-    assert times, "there are exemplars to click on"
     # How high a point is, the chart decides; one may lie above it.
-    for x in ((time - first) / (last - first) * box["width"] for time in sorted(times)):
+    for place in exemplar_times(page):
+        x = min(max(place * box["width"], 1), box["width"] - 1)
         if click_where_something_is(page, over, x, int(box["height"])):
             break
     page.wait_for_url(re.compile(r"/traces/[0-9a-f]{32}"))
