@@ -211,8 +211,13 @@ def _in_context(span: HelperSpan, actions: Iterable[Any]) -> Iterator[Any]:
 
 def address_of(client: Any) -> tuple[str, int] | None:
     """Host and port of a client's first node."""
+    return address_behind(getattr(client, "transport", None))
+
+
+def address_behind(transport: Any) -> tuple[str, int] | None:
+    """Host and port of a transport's first node."""
     try:
-        first = client.transport.node_pool.all()[0]
+        first = transport.node_pool.all()[0]
     except Exception:
         # A double of a client in somebody's test.
         return None

@@ -14,7 +14,7 @@ from opentelemetry.trace import Tracer
 from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.attempts import NodeHooks
 from otel_search.elasticsearch.call import CURRENT, SILENT, Call, SilentCall
-from otel_search.elasticsearch.helpers import Helpers, parent_of
+from otel_search.elasticsearch.helpers import Helpers, address_behind, parent_of
 from otel_search.elasticsearch.native_helpers import helpers_span_hook, use_span_hook
 from otel_search.elasticsearch.telemetry import Telemetry
 
@@ -180,8 +180,7 @@ def _address_of(transport: Any) -> tuple[str, int] | None:
     try:
         known: tuple[str, int] | None = transport.__dict__.get(_ADDRESS)
         if known is None:
-            first = transport.node_pool.all()[0]
-            known = transport.__dict__[_ADDRESS] = first.host, first.port
+            known = transport.__dict__[_ADDRESS] = address_behind(transport)
     except Exception:
         faults.report("reading a transport's nodes")
         return None

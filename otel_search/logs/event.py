@@ -193,11 +193,12 @@ class EventChain:
         provider = _logs.get_logger_provider()
         if provider is not self._provider:
             self._provider, self._loggers = provider, {}
-        logger = self._loggers.get(name)
+        logger: Any = self._loggers.get(name)
         if logger is None:
             logger = self._loggers[name] = provider.get_logger(name)
         _, severity, severity_text = _level(level)
-        if isinstance(logger, Logger) and _fits(own):
+        is_short = isinstance(logger, Logger) and _fits(own)
+        if is_short:
             put = _only_processor(logger)
             if put is not None:
                 ids = (span.trace_id, span.span_id, span.trace_flags)
@@ -213,7 +214,7 @@ class EventChain:
             body=text,
             attributes=own,
         )
-        if isinstance(logger, Logger) and _fits(own):
+        if is_short:
             safe: Any = _SafeRecord(record, logger.resource, logger._instrumentation_scope, _LIMITS)
             logger.emit(safe)
         else:
@@ -240,9 +241,9 @@ class EventChain:
     def _head(
         self, created: float, level: int, text: str, logger: str, span: trace.SpanContext, request_id: str | None
     ) -> dict[str, Any]:
-        second = int(created // 1)
+        second, microseconds = divmod(round(created * 1e6), 1_000_000)
         head: dict[str, Any] = {
-            semconv.LOG_TIMESTAMP: f"{_second(second)}.{int((created - second) * 1e6):06d}Z",
+            semconv.LOG_TIMESTAMP: f"{_second(second)}.{microseconds:06d}Z",
             semconv.LOG_LEVEL: _level(level)[0],
             semconv.LOG_EVENT: text,
             semconv.LOG_LOGGER: logger,
