@@ -99,7 +99,9 @@ def observe(
                 progress("following its telemetry")
                 began = time.monotonic()
                 _until(lambda: _has_arrived(relay, effective, time.monotonic() - began), _FOLLOW)
-            seen.processes = questions.ask()
+                _until(lambda: _all_have_started(seen, questions), timeout)
+            else:
+                seen.processes = questions.ask()
         finally:
             progress("ending it")
             _end(service)
@@ -160,6 +162,12 @@ def _has_arrived(relay: Relay, effective: Mapping[str, str], waited: float) -> b
     if "traces" in expected and waited < _SPAN and not any(span.kind == "SERVER" for span in relay.recording.spans):
         return False
     return expected - {"traces"} <= arrived
+
+
+def _all_have_started(seen: Observed, questions: _Questions) -> bool:
+    """Whether the other workers are as far as the one that has answered."""
+    seen.processes = questions.ask()
+    return not seen.starting
 
 
 def _end(service: Guarded) -> None:

@@ -52,6 +52,7 @@ def facts() -> dict[str, Any]:
     resource = getattr(providers["traces"], "resource", None)
     return {
         "pid": os.getpid(),
+        "parent": os.getppid(),
         "distro": _distro(),
         "configured": telemetry.is_set_up(),
         "by_us": getattr(resource, "attributes", {}).get("telemetry.distro.name") == "otel-search",

@@ -48,6 +48,7 @@ class Process:
 
     Attributes:
         pid: Its id.
+        parent: The id of its parent.
         distro: The class of the distribution in charge, with its module, or empty.
         configured: Whether our configurator has set up the telemetry.
         by_us: Whether the providers are ours.
@@ -61,6 +62,7 @@ class Process:
     """
 
     pid: int
+    parent: int
     distro: str
     configured: bool
     by_us: bool
@@ -119,3 +121,9 @@ class Observed:
     def workers(self) -> list[Process]:
         """The processes that serve, as far as can be told: those that have an application."""
         return [process for process in self.processes if process.apps]
+
+    @property
+    def starting(self) -> list[Process]:
+        """The processes that are to serve and do not yet: the workers' siblings that have no application."""
+        parents = {worker.parent for worker in self.workers}
+        return [process for process in self.processes if not process.apps and process.parent in parents]

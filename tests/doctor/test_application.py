@@ -78,6 +78,13 @@ def test_an_application_that_is_well_is_followed_to_its_receiver() -> None:
     assert recording.metrics
 
 
+def test_workers_that_start_later_are_waited_for(tmp_path: Path) -> None:
+    with Receiver(lambda _: None) as receiver:
+        command = uvicorn("late_worker:app", "--workers", "2")
+        examined = Examined(command, receiver.endpoint, env={"FIRST": str(tmp_path / "first")})
+    assert "2 of them with an application" in examined.finds("several-processes")
+
+
 def test_an_exporter_by_grpc_is_followed_too() -> None:
     pytest.importorskip("otel_search.viewer.grpc_receiver")
     from otel_search.viewer.grpc_receiver import GrpcReceiver
