@@ -25,7 +25,7 @@ from otel_search.log_exporter.replay import Replay
 from otel_search.log_exporter.spool import Spool
 from otel_search.logs.file import LogFile
 from otel_search.settings import Settings
-from otel_search.settings.accepts import Rotation
+from otel_search.settings.values import Rotation
 
 __all__ = ["ElasticsearchLogExporter"]
 
