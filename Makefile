@@ -8,7 +8,8 @@ PYTEST_ARGS ?=
 VENV := .venv
 ELASTICSEARCH8 := .venv-elasticsearch8
 CONTRIB := .venv-contrib
-# What the benchmarks compare with.
+# What the benchmarks measure, and what they compare it with.
+MEASURED := .venv-otel-search
 COMPARED := .venv-upstream .venv-edot .venv-logfire .venv-elastic-apm .venv-instrumentator
 
 .DEFAULT_GOAL := help
@@ -92,14 +93,17 @@ constraints: ## resolve the newest versions and pin them anew
 $(COMPARED:%=%/installed): .venv-%/installed: constraints/%.txt
 	$(call environment,.venv-$*,constraints/$*.txt,--requirement constraints/$*.txt)
 
-bench: $(VENV)/installed $(COMPARED:%=%/installed) ## what telemetry costs beside what others cost, as ratios within one run
+$(MEASURED)/installed: pyproject.toml constraints/otel-search.txt
+	$(call environment,$(MEASURED),constraints/otel-search.txt,--editable . 'elasticsearch[async]' uvicorn)
+
+bench: $(VENV)/installed $(MEASURED)/installed $(COMPARED:%=%/installed) ## what telemetry costs beside what others cost, as ratios within one run
 	$(VENV)/bin/python -m benchmarks.overhead $(ARGS)
 
-bench-growth: $(VENV)/installed ## how the cost of a request grows with what it could grow with
+bench-growth: $(VENV)/installed $(MEASURED)/installed ## how the cost of a request grows with what it could grow with
 	$(VENV)/bin/python -m benchmarks.growth $(ARGS)
 
-bench-check: $(VENV)/installed .venv-upstream/installed ## whether it costs more than the ratios kept in the repository
+bench-check: $(VENV)/installed $(MEASURED)/installed .venv-upstream/installed ## whether it costs more than the ratios kept in the repository
 	$(VENV)/bin/python -m benchmarks.check $(ARGS)
 
 clean: ## remove the environments; the backends' cache stays
-	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) $(COMPARED) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ELASTICSEARCH8) $(CONTRIB) $(MEASURED) $(COMPARED) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,9 @@ from benchmarks.variants import PROJECT
 
 def environment(endpoint: str, variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of a measured process that exports to `endpoint`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ELASTIC_", "LOGFIRE_"))}
+    # An installed package has its bytecode; a checkout has it once it may be written.
+    left_out = ("OTEL_", "ELASTIC_", "LOGFIRE_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_SERVICE_NAME": "bench",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 PLAIN_APP = "benchmarks.searchapp:app"
+# The application and otel-search, as a user has them.
+ENVIRONMENT = ".venv-otel-search"
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Variant:
     """One way of observing the application.
 
     Attributes:
-        environment: The environment's directory in the checkout; by default that of this Python.
+        environment: The environment's directory in the checkout; by default that of otel-search alone, or, where
+            that has not been made, this Python's, whose further packages cost time at the start.
         app: The application to serve, set up in its module unless a launcher does it.
         launched: Whether `opentelemetry-instrument` stands before the command.
         variables: What its documentation says to set.
@@ -32,7 +35,9 @@ class Variant:
     @property
     def binaries(self) -> Path:
         """Where its Python is."""
-        return PROJECT / self.environment / "bin" if self.environment else Path(sys.executable).parent
+        if self.environment or (PROJECT / ENVIRONMENT / "installed").exists():
+            return PROJECT / (self.environment or ENVIRONMENT) / "bin"
+        return Path(sys.executable).parent
 
     @property
     def exists(self) -> bool:

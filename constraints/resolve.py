@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent
 TEST_TOOLS = ["aiosmtpd", "httpx", "hypothesis", "pytest", "uvicorn", "websockets"]
 
-# The application that the benchmarks measure, benchmarks/shop.py.
+# The application that the benchmarks measure, benchmarks/searchapp.py.
 MEASURED = ["elasticsearch[async]>=9.5", "fastapi", "structlog", "uvicorn"]
 
 LANES = {
@@ -52,7 +52,8 @@ LANES = {
         "elasticsearch==8.12.*",
         *TEST_TOOLS,
     ],
-    # What the benchmarks compare with. 0.66b1 is the last family with all that `opentelemetry-bootstrap` chooses.
+    # What the benchmarks measure, and what they compare it with. 0.66b1 is the last family with all that `opentelemetry-bootstrap` chooses.
+    "otel-search": [".", *MEASURED],
     "upstream": ["opentelemetry-distro[otlp]==0.66b1", "psutil", *MEASURED],
     "edot": ["elastic-opentelemetry", "psutil", *MEASURED],
     "logfire": ["logfire[fastapi,system-metrics]", *MEASURED],
