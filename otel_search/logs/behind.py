@@ -1,9 +1,10 @@
-"""Events of a server wait a moment for a thread that makes lines and records of them: not the caller's business.
+"""Events of a server wait until their request is answered: making lines and records of them is not its business.
 
-Making an event's line and record takes longer than all that logging otherwise is. A server's event loop
-only keeps what it was given, and the thread does the rest a few milliseconds later, many at a time, since
-waking a thread for each line would cost more than the line. It never waits for anybody: where nobody reads,
-lines go on waiting in a `Writer`.
+That takes longer than all that logging otherwise is. So a log call only keeps what it was given, and
+what waits is made when a request has been answered, on the event loop, where nobody waits for it any more. What
+is logged outside of requests, or in long ones, or in masses, is made by a thread. That one is the
+second choice: it fights with the event loop for Python's one lock, which costs more than a line
+does. Neither ever waits for anybody: where nobody reads, lines go on waiting in a `Writer`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-_LINGER_SECONDS = 0.005
+_LINGER_SECONDS = 0.1
 _AT_ONCE = 4
-"""Events in a row, before the event loop gets a chance to go on."""
+"""Events in a row that the thread makes, before the event loop gets a chance to go on."""
+_AT_END = 16
+"""Events that are made at the end of a request, at most: its server has others to serve."""
 _MOST = 2_000
 """Waiting events from which on each caller helps with the oldest: there is no time left in this process."""
 
@@ -71,6 +74,16 @@ class Behind:
                     return
                 context, event = self._events.popleft()
                 context.run(self._write, *event)
+
+    def catch_up(self) -> bool:
+        """Write what waits if it is not much.
+
+        Returns:
+            Whether nothing waits any more.
+        """
+        if self._events:
+            self.drain(_AT_END)
+        return not self._events
 
     def end(self) -> None:
         """Write what waits; nothing is put any more."""

@@ -102,8 +102,9 @@ class EventChain:
         to_otlp: bool = True,
         within: Context | None = None,
         kind: str = "",
+        is_last: bool = False,
     ) -> None:
-        """Write one event; in a server a moment later, unless it is an error.
+        """Write one event; in a server a moment later, unless it is an error or the last of its request.
 
         Args:
             created: When it happened, in seconds since the epoch.
@@ -116,6 +117,7 @@ class EventChain:
             to_otlp: Whether it becomes an OTLP record.
             within: The OpenTelemetry context it happened in, if not the current one.
             kind: The event without what differs from one time to the next, if `event` has that in it.
+            is_last: Whether its request has been answered: now is the time for what waits to be written.
         """
         if self._sampler is not None:
             left_out = self._sampler.admits(logger, kind or event, level)
@@ -124,15 +126,10 @@ class EventChain:
             if left_out:
                 fields = {**fields, semconv.LOG_SAMPLED: left_out}
         to_stdout = to_stdout and self.writes_lines
-        behind = self._behind
         caller = context.CALLER.get()
         who = {} if caller is None else caller.attributes
+        behind = self._waiting_room(level, exc_info, is_last)
         if behind is None:
-            self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, (), who)
-            return
-        if exc_info is not None or level >= logging.ERROR:
-            # It may be the last that this process has to say.
-            behind.drain()
             self._make(created, level, event, logger, fields, exc_info, to_stdout, to_otlp, within, (), who)
             return
         safe: list[str] = []
@@ -142,6 +139,16 @@ class EventChain:
         if safe:
             fields = {**fields, **{name: self._values.field(str(name), fields[name]) for name in safe}}
         behind.put(copy_context(), (created, level, event, logger, fields, None, to_stdout, to_otlp, within, safe, who))
+
+    def _waiting_room(self, level: int, exc_info: ExcInfo | None, is_last: bool) -> Behind | None:
+        """Where an event has to wait, or `None` if it is to be written at once, and all before it is."""
+        behind = self._behind
+        if behind is None:
+            return None
+        if exc_info is not None or level >= logging.ERROR:
+            behind.drain()  # it may be the last that this process has to say
+            return None
+        return None if is_last and behind.catch_up() else behind
 
     def _write(self, *event: Any) -> None:
         try:

@@ -94,7 +94,8 @@ class AccessLog:
         if error is not None:
             fields[semconv.ERROR_TYPE] = error
         fields[semconv.LOG_DURATION] = round(perf_counter() - state.started, 6)
-        _emit(logging.ERROR if failed else logging.INFO, event, fields, _ACCESS_LOGGER, state)
+        level = logging.ERROR if failed else logging.INFO
+        _emit(level, event, fields, _ACCESS_LOGGER, state, is_last=True)
 
     def _probe(self, scope: Scope, state: RequestState) -> None:
         """A probe is asked every second: only a change of its answer is news."""
@@ -137,7 +138,14 @@ def error_type(state: RequestState) -> str | None:
 
 
 def _emit(
-    level: int, event: str, fields: dict[str, Any], logger: str, state: RequestState, exc_info: ExcInfo | None = None
+    level: int,
+    event: str,
+    fields: dict[str, Any],
+    logger: str,
+    state: RequestState,
+    exc_info: ExcInfo | None = None,
+    *,
+    is_last: bool = False,
 ) -> None:
     if state.bound:
         fields = {**state.bound, **fields}
@@ -154,6 +162,7 @@ def _emit(
             fields=fields,
             exc_info=exc_info,
             within=state.context,
+            is_last=is_last,
         )
     except Exception as error:
         logging.getLogger(logger).warning("the line %r of a request could not be written: %r", event, error)

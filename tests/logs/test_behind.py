@@ -1,4 +1,4 @@
-"""A server's lines are made by a thread: as they were logged, in their order, and all of them."""
+"""A server's lines wait until their request is answered: as they were logged, in their order, and all of them."""
 
 from __future__ import annotations
 
@@ -112,6 +112,36 @@ def test_an_error_is_written_at_once_and_all_before_it(chain: Chain, serving: An
     except KeyError:
         logging.getLogger("shop").info("with its exception", exc_info=True)
     assert chain.line()["exception.type"] == "KeyError"
+
+
+def test_the_line_of_an_answered_request_takes_what_waits_along(chain: Chain, serving: Any) -> None:
+    logging.getLogger("shop").info("one")
+    logging.getLogger("shop").info("two")
+    assert chain.lines() == []
+    serving.emit(created=0.0, level=logging.INFO, event="answered", logger="access", fields={}, is_last=True)
+    assert [line["event"] for line in chain.lines()] == ["one", "two", "answered"]
+
+
+def test_a_request_that_logs_in_masses_leaves_them_to_the_thread(chain: Chain, serving: Any) -> None:
+    for number in range(100):
+        logging.getLogger("shop").info("line", extra={"number": number})
+    serving.emit(created=0.0, level=logging.INFO, event="answered", logger="access", fields={}, is_last=True)
+    assert len(chain.lines()) == behind._AT_END
+    serving.drain()
+    lines = chain.lines()
+    assert [line["number"] for line in lines[:-1]] == list(range(behind._AT_END, 100))
+    assert lines[-1]["event"] == "answered"
+
+
+def test_kill_9_loses_no_line_of_a_request_that_was_answered_before_another() -> None:
+    with serve("chatty:app") as service:
+        service.get("/log/5")
+        service.get("/log/1")
+        service.process.kill()
+        service.process.wait()
+        numbers = eventually(lambda: [event["number"] for event in service.events(event="chat")][:5])
+        assert numbers == list(range(5))
+        assert eventually(lambda: service.events(event="request completed"))
 
 
 def test_the_end_of_serving_and_a_flush_leave_nothing_behind(chain: Chain, serving: Any) -> None:
