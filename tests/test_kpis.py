@@ -243,9 +243,32 @@ def test_workers_share_their_window(tmp_path: Path) -> None:
     assert [when for when, _ in first._samples] == [0.0]
     assert first.start(shared) == (0.0, {"a": 1.0})
     assert [when for when, _ in first._samples] == [0.0, 60.0]
-    shared.write_bytes(b"{")
-    assert first.start(shared) == (0.0, {"a": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["kpis.window"]
+
+
+@pytest.mark.parametrize("left", [b"{", b"7", b"[[1]]", b'[[0, ["a"]]]', b'[[0, {"a": "b"}]]', b'{"a": 1}'])
+def test_a_window_that_cannot_be_read_is_said_once_and_begins_anew(
+    tmp_path: Path, left: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    first, second = (Window(clock=lambda: clock[0]) for _ in range(2))
+    shared = tmp_path / "kpis.window"
+    first.sample({"a": 1.0}, shared)
+    shared.write_bytes(left)
+    assert [first.start(shared) for _ in range(3)] == [(0.0, {"a": 1.0})] * 3
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"the samples of KPIs in {shared} cannot be read, their window begins anew: ")
+    clock[0] = 60
+    first.sample({"a": 3.0}, shared)
+    assert second.start(shared) == (0.0, {"a": 1.0}), "the others have it again"
+
+
+def test_a_window_is_shared_whatever_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (Window(clock=lambda: 0.0) for _ in range(2))
+    shared = tmp_path / "kpis.window"
+    first.sample({"a": 1.0, "own.b.sum": float("inf")}, shared)
+    assert second.start(shared) == (0.0, {"a": 1.0})
+    assert not caplog.records
 
 
 class Worker(Visits):
@@ -333,12 +356,20 @@ def test_without_the_library_and_without_callers_there_are_reasons(monkeypatch: 
     assert {without[name]["reason"] for name in names} == {"needs datasketches: pip install 'otel-search[kpis]'"}
 
 
-def test_what_cannot_be_read_of_another_worker_is_left_out() -> None:
+def test_what_cannot_be_read_of_another_worker_is_left_out_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     visits = Visits()
     caller = Caller()
     caller.attributes = {semconv.ENDUSER_PSEUDO_ID: "a"}
     visits.visited(caller)
-    assert visits.report([b"", b"[]", b'{"users": {"1": "garbage"}}', b'{"users": 3}'])["unique_users"] == 1
+    others = [b"", b"[]", b'{"users": {"1": "garbage"}}', b'{"users": 3}']
+    assert [visits.report(others, tmp_path)["unique_users"] for _ in range(2)] == [1, 1]
+    visits.load(b"{")
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(
+        f"what another worker knew of its visitors (<number>.carried in {tmp_path}) cannot be read, KPIs go without it: "
+    )
     visits.clear()
     visits.visited(caller)
     assert visits.report() == {}

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import orjson
-
-from otel_search.alerts.lines import say
+from otel_search.alerts.saved import State
 from otel_search.delivery.forks import after_fork
 
 _MAX_SLOTS = 64
@@ -64,44 +60,6 @@ class Lock:
             self._held = None
 
     _in_child = release  # closing a copy of the file leaves the parent's lock alone
-
-
-class State:
-    """A file with what the next evaluator of this service needs, be it after a restart."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-
-    def part(self, name: str) -> State:
-        """A part that is written by itself, in a file beside; without a name it is the state itself."""
-        return self if not name or self.path is None else State(self.path.with_name(f"{self.path.name}.{name}"))
-
-    def read(self) -> dict[str, Any]:
-        """What was left; nothing, if it cannot be read."""
-        if self.path is None:
-            return {}
-        try:
-            found = orjson.loads(self.path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            say(logging.WARNING, "the state of alerts cannot be read from %s: %s: it begins anew", self.path, error)
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def write(self, state: Mapping[str, Any]) -> None:
-        """Leave this, whole or not at all.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        if self.path is None:
-            return
-        fresh = self.path.with_name(f"{self.path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(state, option=orjson.OPT_NON_STR_KEYS))
-        fresh.replace(self.path)
 
 
 def state_of(directory: Path, service: str) -> tuple[Lock, State] | None:

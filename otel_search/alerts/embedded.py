@@ -16,12 +16,13 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from otel_search import __version__, semconv
 from otel_search.alerts import mail, webhook
-from otel_search.alerts.election import Lock, State, state_of
+from otel_search.alerts.election import Lock, state_of
 from otel_search.alerts.engine import Engine, Outcome
 from otel_search.alerts.lines import say
 from otel_search.alerts.outbox import Outbox
 from otel_search.alerts.own import AlertRule, rules_of
 from otel_search.alerts.rules import Rule
+from otel_search.alerts.saved import State, UnreadableError
 from otel_search.alerts.states import Alerts, Notification
 from otel_search.aside import in_thread
 from otel_search.metrics import Merged, shared_directory
@@ -211,22 +212,14 @@ class EmbeddedAlerts:
             say(logging.DEBUG, "the state of alerts could not be written: %s", error)
 
     def _restore(self, engine: Engine, *, since_start: bool) -> None:
-        state = self._place[1].read() if self._place is not None else {}
-        if not state:
+        if self._place is None:
             return
-        if (state.get("version"), state.get("service")) != (_VERSION, self._service):
-            say(logging.WARNING, "the state of alerts is of another service or version: they begin anew")
-            return
-        try:
-            engine.restore(state)
+        state = self._place[1]
+        if _gone_on(state, engine.restore, service=self._service):
             for outbox in self._outboxes:
-                waiting = self._place[1].part(outbox.receiver).read() if self._place is not None else {}
-                outbox.restore(waiting.get("waiting", ()))
-        except (KeyError, TypeError, ValueError) as error:
-            say(logging.WARNING, "what was known of alerts cannot be used, they begin anew: %s", error)
-            return
-        how = "before the restart" if since_start else "by the worker before"
-        say(logging.DEBUG, "alerts go on from what was known %s, process %d", how, os.getpid())
+                _gone_on(state.part(outbox.receiver), _waiting(outbox))
+            how = "before the restart" if since_start else "by the worker before"
+            say(logging.DEBUG, "alerts go on from what was known %s, process %d", how, os.getpid())
 
     def _firing(self, _: CallbackOptions) -> Iterable[Observation]:
         engine = self._engine
@@ -250,6 +243,22 @@ def mail_server(settings: Settings) -> mail.Server:
         ca_certs=settings.alerts_smtp_ca_certs,
         timeout=max(1.0, settings.alerts_smtp_timeout),
     )
+
+
+def _gone_on(state: State, restore: Callable[[dict[str, Any]], None], **of: str) -> bool:
+    """Whether there was something to go on with in a file; what cannot be used is said, once."""
+    try:
+        left = state.read(version=_VERSION, **of)
+        if left:
+            restore(left)
+    except UnreadableError as error:
+        say(logging.WARNING, "what was known of alerts in %s cannot be used, they begin anew: %s", state.path, error)
+        return False
+    return bool(left)
+
+
+def _waiting(outbox: Outbox) -> Callable[[dict[str, Any]], None]:
+    return lambda left: outbox.restore(left.get("waiting"))
 
 
 def _outboxes(settings: Settings, service: str, keep: Callable[[str], Callable[[list[Any]], None]]) -> Iterable[Outbox]:

@@ -13,6 +13,7 @@ from otel_search.alerts.expression import Series
 from otel_search.alerts.lines import say
 from otel_search.alerts.rules import Rule, finite
 from otel_search.alerts.samples import Samples
+from otel_search.alerts.saved import UnreadableError
 from otel_search.alerts.states import FIRING, RESOLVED, Alert, Alerts, Notification
 from otel_search.aside import in_thread
 from otel_search.metrics import Merged
@@ -150,13 +151,18 @@ class Engine:
         return {"evaluator": self._evaluator.state(), "alerts": self.alerts.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what another process has left.
+        """Go on from what another process has left: from all of it, or from nothing.
 
         Raises:
-            KeyError, TypeError: It is not what `state` returns.
+            UnreadableError: It is not what `state` returns.
         """
-        self.alerts.restore(state["alerts"])
-        self._evaluator.restore(state["evaluator"])
+        before = self.alerts.known
+        self.alerts.restore(state.get("alerts"))
+        try:
+            self._evaluator.restore(state.get("evaluator"))
+        except UnreadableError:
+            self.alerts.known = before
+            raise
 
 
 def _say(alert: Alert) -> None:

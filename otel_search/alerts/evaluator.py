@@ -2,8 +2,7 @@
 
 What Prometheus would compute from the same samples is computed here, but for two things: growth is
 not extrapolated to the ends of its window, and a window that there is no full history of yet is
-shorter. The sums that rules look at are kept, and not the series: a service with thousands of
-series, looked back at for three days, takes some hundred kilobytes.
+shorter. What has been seen in the window is in `watched`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from otel_search.alerts.expression import (
@@ -30,12 +29,10 @@ from otel_search.alerts.expression import (
     Series,
     leaves,
 )
-from otel_search.alerts.history import Track
-from otel_search.alerts.samples import Key, Sample, Samples
+from otel_search.alerts.samples import Samples
+from otel_search.alerts.saved import UnreadableError, mapping
+from otel_search.alerts.watched import Group, Watched
 from otel_search.metrics import Merged
-
-Group = Key
-"""The labels of one group of series, by whose values a rule tells its alerts apart."""
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -45,7 +42,6 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_MAX_GROUPS = 1000
 
 
 @dataclass(frozen=True)
@@ -60,35 +56,6 @@ class Value:
 Values = dict[Group, Value]
 
 
-@dataclass
-class _Watched:
-    """Some series, watched for one purpose.
-
-    Attributes:
-        kind: `growth`, `resets`, `count`, or how gauges become one.
-        observed: When it was looked at last.
-        last: The value of each series at the last look; times, for `count`.
-        tracks: What came of it, by group.
-        traces: The last known trace of each group.
-    """
-
-    series: Series
-    by: tuple[str, ...]
-    kind: str
-    seconds: float = 0.0
-    observed: float | None = None
-    last: dict[Key, float] = field(default_factory=dict)
-    groups: dict[Key, Group] = field(default_factory=dict)
-    tracks: dict[Group, Track] = field(default_factory=dict)
-    traces: dict[Group, tuple[float, str, str]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The same in each process, to find it again in what another has left."""
-        where = " or ".join(",".join(map(str, each)) for each in self.series.any_of)
-        return f"{self.kind} {self.series.name}{{{where}}} by {','.join(self.by)}"
-
-
 class Evaluator:
     """Computes expressions.
 
@@ -98,13 +65,13 @@ class Evaluator:
 
     def __init__(self, expressions: Iterable[tuple[Expression, tuple[str, ...]]]) -> None:
         self._samples = Samples()
-        self._watched: dict[tuple[Any, ...], _Watched] = {}
+        self._watched: dict[tuple[Any, ...], Watched] = {}
         for expression, by in expressions:
             for leaf in leaves(expression):
                 watched = self._watch(leaf, by)
                 watched.seconds = max(watched.seconds, leaf.seconds)
 
-    def _watch(self, leaf: Leaf, by: tuple[str, ...]) -> _Watched:
+    def _watch(self, leaf: Leaf, by: tuple[str, ...]) -> Watched:
         by = tuple(sorted({*by, "le"} if isinstance(leaf, Quantile) else by))
         match leaf:
             case Increase() | Quantile():
@@ -118,7 +85,7 @@ class Evaluator:
         series = leaf.series if not leaf.series.alias else Series(leaf.series.name, leaf.series.any_of)
         key = (series, by, kind)
         if key not in self._watched:
-            self._watched[key] = _Watched(series, by, kind)
+            self._watched[key] = Watched(series, by, kind)
         return self._watched[key]
 
     def observe(self, now: float, merged: Merged, *, since_start: bool = False) -> None:
@@ -133,67 +100,7 @@ class Evaluator:
         self._samples.take(merged)
         for watched in self._watched.values():
             found = [sample for sample in self._samples.of(watched.series) if not math.isnan(sample.value)]
-            if watched.kind in ("growth", "resets"):
-                self._add_growth(watched, found, now, since_start)
-            elif watched.kind == "count":
-                watched.last |= dict.fromkeys((sample.key for sample in found), now)
-                watched.last = {k: when for k, when in watched.last.items() if when >= now - watched.seconds}
-                watched.groups = {key: group for key, group in watched.groups.items() if key in watched.last} | {
-                    sample.key: _group(sample, watched.by) for sample in found
-                }
-            else:
-                self._add_gauges(watched, found, now)
-            watched.observed = now
-            self._forget(watched, now)
-
-    @staticmethod
-    def _add_growth(watched: _Watched, found: list[Sample], now: float, since_start: bool) -> None:
-        fresh = watched.observed is None
-        before = now - 1e-3 if watched.observed is None else watched.observed
-        growth: dict[Group, float] = {}
-        last, watched.last = watched.last, {}
-        for sample in found:
-            group = _group(sample, watched.by)
-            known = last.get(sample.key)
-            watched.last[sample.key] = sample.value
-            if watched.kind == "resets":
-                went_back = known is not None and (since_start or sample.value < known)
-                delta = float(went_back)
-            elif since_start or (known is None and not fresh):
-                delta = sample.value
-            elif known is None:
-                delta = 0.0
-            else:
-                # A counter that went backwards has started anew.
-                delta = sample.value - known if sample.value >= known else sample.value
-            growth[group] = growth.get(group, 0.0) + delta
-            if sample.exemplar is not None and (sample.exemplar[1] > watched.traces.get(group, (0.0,))[0]):
-                watched.traces[group] = (sample.exemplar[1], sample.exemplar[2], sample.exemplar[3])
-        for group, delta in growth.items():
-            track = watched.tracks.get(group)
-            if track is None:
-                track = watched.tracks[group] = Track(watched.seconds)
-                if not fresh or since_start:
-                    track.add(before, 0.0)  # before there was a series, nothing had been counted
-            track.add(now, (track.last() or 0.0) + delta)
-
-    @staticmethod
-    def _add_gauges(watched: _Watched, found: list[Sample], now: float) -> None:
-        groups: dict[Group, list[float]] = {}
-        for sample in found:
-            groups.setdefault(_group(sample, watched.by), []).append(sample.value)
-        for group, values in groups.items():
-            value = _aggregated(watched.kind, values)
-            watched.tracks.setdefault(group, Track(watched.seconds)).add(now, value)
-
-    @staticmethod
-    def _forget(watched: _Watched, now: float) -> None:
-        """Forget groups that have been silent for a window, and never keep more than a bound."""
-        silent = [group for group, track in watched.tracks.items() if track.times[-1] < now - watched.seconds]
-        more = sorted(watched.tracks, key=lambda group: watched.tracks[group].times[-1])[:-_MAX_GROUPS]
-        for group in {*silent, *more}:
-            del watched.tracks[group]
-            watched.traces.pop(group, None)
+            watched.look(found, now, since_start=since_start)
 
     def evaluate(self, expression: Expression, by: tuple[str, ...], now: float) -> Values:
         """The value of each group that has one.
@@ -267,66 +174,34 @@ class Evaluator:
         for key, watched in self._watched.items():
             known = earlier._watched.get(key)
             if known is not None:
-                seconds = watched.seconds
+                known.look_back(max(watched.seconds, known.seconds))
                 self._watched[key] = known
-                known.seconds = max(seconds, known.seconds)
-                for track in known.tracks.values():
-                    track.seconds = known.seconds
 
     def state(self) -> dict[str, Any]:
-        """What a process that goes on needs, for JSON: the sums, and the last values that resets are seen by."""
-        found: dict[str, Any] = {}
-        for watched in self._watched.values():
-            if watched.kind == "count":
-                continue
-            found[watched.name] = {
-                "tracks": [[list(map(list, group)), track.state()] for group, track in watched.tracks.items()],
-                "last": [[list(map(list, key)), value] for key, value in watched.last.items()]
-                if watched.kind == "resets"
-                else [],
-            }
-        return found
+        """What a process that goes on needs, for JSON."""
+        return {watched.name: watched.state() for watched in self._watched.values() if watched.is_kept}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what another process has left; what does not fit is left out."""
+    def restore(self, state: Any) -> None:
+        """Go on from what another process has left; what is not watched any more is left out.
+
+        Raises:
+            UnreadableError: It is not what `state` returns; nothing of it counts then.
+        """
+        left = mapping("the evaluator's part", state)
+        found = []
         for watched in self._watched.values():
-            left = state.get(watched.name)
-            if left is None:
-                continue
-            try:
-                tracks = {}
-                for group, samples in left["tracks"][:_MAX_GROUPS]:
-                    track = Track(watched.seconds)
-                    track.restore(samples)
-                    if track.times:
-                        tracks[_key(group)] = track
-                last = {_key(key): float(value) for key, value in left["last"]}
-            except (KeyError, TypeError, ValueError):
-                continue
+            if watched.is_kept and watched.name in left:
+                try:
+                    found.append((watched, watched.restored(left[watched.name])))
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
+                    what = f"{type(error).__name__}: {error}"
+                    raise UnreadableError(f"the sums of {watched.name!r} do not fit: {what}") from error
+        for watched, (tracks, last) in found:
             watched.tracks, watched.last = tracks, last
-
-
-def _key(pairs: Any) -> Key:
-    return tuple((str(name), str(value)) for name, value in pairs)
-
-
-def _group(sample: Sample, by: tuple[str, ...]) -> Group:
-    return tuple((label, sample.labels[label]) for label in by if sample.labels.get(label))
 
 
 def _recent(trace: tuple[float, str, str] | None, begin: float) -> tuple[float, str, str] | None:
     return trace if trace is not None and trace[0] >= begin else None
-
-
-def _aggregated(how: str, values: list[float]) -> float:
-    match how:
-        case "max":
-            return max(values)
-        case "min":
-            return min(values)
-        case "avg":
-            return sum(values) / len(values)
-    return sum(values)
 
 
 def _calculate(op: str, left: float, right: float) -> float:
@@ -343,7 +218,7 @@ def _calculate(op: str, left: float, right: float) -> float:
     return left / right
 
 
-def _quantiles(watched: _Watched, share: float, now: float, seconds: float) -> Values:
+def _quantiles(watched: Watched, share: float, now: float, seconds: float) -> Values:
     groups: dict[Group, dict[float, float]] = {}
     traces: dict[Group, tuple[float, tuple[float, str, str]]] = {}
     for labelled, track in watched.tracks.items():

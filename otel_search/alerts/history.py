@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from itertools import pairwise
 from typing import Any
@@ -66,8 +67,11 @@ class Track:
         self._thin_at = max(_EXACT, len(self.times) * 5 // 4)
 
     def state(self) -> list[Any]:
-        """What `restore` needs, for JSON."""
-        return [self.times, self.values]
+        """What `restore` needs, for JSON, which has no infinity."""
+        if all(map(math.isfinite, self.values)):
+            return [self.times, self.values]
+        kept = [(when, value) for when, value in zip(self.times, self.values, strict=True) if math.isfinite(value)]
+        return [[when for when, _ in kept], [value for _, value in kept]]
 
     def restore(self, state: Any) -> None:
         """Go on from what another process has left.

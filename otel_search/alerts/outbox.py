@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from opentelemetry import metrics
 from otel_search import __version__, semconv
 from otel_search.alerts.lines import say
 from otel_search.alerts.mail import DeliveryError
+from otel_search.alerts.saved import UnreadableError, listing
 from otel_search.alerts.states import Notification
 from otel_search.aside import in_thread
 
@@ -102,13 +103,19 @@ class Outbox:
     def _state(self) -> list[Any]:
         return [[item.notification.state(), item.attempts] for item in self._waiting]
 
-    def restore(self, state: Iterable[tuple[Mapping[str, Any], int]]) -> None:
+    def restore(self, state: Any) -> None:
         """Deliver what another process has left waiting.
 
         Raises:
-            TypeError: It is not what `state` returns.
+            UnreadableError: It is not what `state` returns.
         """
-        items = [_Item(Notification.restored(each), int(attempts)) for each, attempts in state]
+        items = []
+        for each in listing("what is waiting", state):
+            match each:
+                case [waiting, int(attempts)]:
+                    items.append(_Item(Notification.restored(waiting), attempts))
+                case _:
+                    raise UnreadableError("what is waiting is no notification with its attempts")
         with self._condition:
             self._waiting = [*items, *self._waiting]
             if items:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from otel_search.alerts.evaluator import Value
 from otel_search.alerts.rules import Rule
+from otel_search.alerts.saved import UnreadableError, listing, restored
 
 PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
 
@@ -105,9 +106,9 @@ class Notification:
         """From JSON.
 
         Raises:
-            TypeError: It is not what `state` returns.
+            UnreadableError: It is not what `state` returns.
         """
-        return cls(**{**state, "labels": dict(state["labels"]), "recipients": tuple(state["recipients"])})
+        return cls(**restored(cls("", "", "", "firing", {}, "", 0.0, 0.0, 0.0), state))
 
 
 @dataclass
@@ -257,9 +258,12 @@ class Alerts:
         """Go on from what another process has left.
 
         Raises:
-            TypeError: It is not what `state` returns.
+            UnreadableError: It is not what `state` returns.
         """
-        alerts = [Alert(**each) for each in state]
+        alerts = [Alert(**restored(Alert("", "", {}), each)) for each in listing("the alerts' part", state)]
+        unknown = {alert.state for alert in alerts} - {PENDING, FIRING, RESOLVED}
+        if unknown:
+            raise UnreadableError(f"an alert is {min(unknown)[:100]!r}")
         self.known = {alert.key: alert for alert in alerts[:_MAX_ALERTS]}
 
 

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -54,6 +55,7 @@ class Visits:
         self._window = window
         self._lock = threading.Lock()
         self._slots: dict[str, Any] = {}
+        self._said = False
         if importlib.util.find_spec("datasketches") is not None:
             from otel_search.kpis.sketches import SESSIONS, SHAPES, USERS, Slots
 
@@ -109,27 +111,43 @@ class Visits:
             return orjson.dumps({name: slots.dump(now) for name, slots in self._slots.items()})
 
     def load(self, data: bytes) -> None:
-        """Add what `dump` has given; what cannot be read is left out."""
+        """Add what `dump` has given; what cannot be read is left out, and that is said once."""
         try:
-            told = orjson.loads(data)
-            with self._lock:
-                for name, slots in self._slots.items():
-                    slots.load(told.get(name, {}))
+            self._add(data)
         except Exception as error:
-            _logger.debug("what another worker knew of its visitors cannot be read: %r", error)
+            self._say(error, "")
 
-    def report(self, others: Iterable[bytes] = ()) -> dict[str, Any]:
+    def _add(self, data: bytes) -> None:
+        told = orjson.loads(data)
+        with self._lock:
+            for name, slots in self._slots.items():
+                slots.load(told.get(name, {}))
+
+    def _say(self, error: Exception, where: str) -> None:
+        if not self._said:
+            self._said = True
+            what = f"{type(error).__name__}: {error}"
+            _logger.warning(
+                "what another worker knew of its visitors (<number>.carried%s) cannot be read, KPIs go without it: %s",
+                where, what,
+            )  # fmt: skip
+
+    def report(self, others: Iterable[bytes] = (), directory: Path | None = None) -> dict[str, Any]:
         """The KPIs that are known, by name.
 
         Args:
             others: What other workers have dumped.
+            directory: Where that lay.
         """
         if not self._slots:
             return {}
         everybody = Visits(self._clock, self._window)
-        for data in (self.dump(), *others):
-            everybody.load(data)
         try:
+            for data in (self.dump(), *others):
+                try:
+                    everybody._add(data)
+                except Exception as error:
+                    self._say(error, f" in {directory}" if directory is not None else "")
             return everybody._report()
         finally:
             everybody.clear()

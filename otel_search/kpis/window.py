@@ -1,11 +1,14 @@
 """A rolling window over sums: samples once a minute, as many as the window has minutes.
 
 All workers share the samples, in one file beside their places, so that it makes no difference which
-of them is asked, nor that it has only just started.
+of them is asked, nor that it has only just started. What cannot be read of it is said once, and the
+window goes on with what this worker knows.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +19,8 @@ import orjson
 from otel_search.kpis.totals import Totals
 
 Sample = tuple[float, Totals]
+
+_logger = logging.getLogger("otel_search.kpis")
 
 
 class Window:
@@ -33,6 +38,7 @@ class Window:
         self._clock = clock
         self._lock = threading.Lock()
         self._samples: list[Sample] = []
+        self._said = ""
 
     def sample(self, totals: Totals, shared: Path | None = None) -> None:
         """Keep what is counted now, if the last sample is old enough.
@@ -55,7 +61,7 @@ class Window:
             ]
             if shared is not None:
                 fresh = shared.with_suffix(f".{threading.get_native_id()}.new")
-                fresh.write_bytes(orjson.dumps(self._samples))
+                fresh.write_bytes(orjson.dumps([(when, _finite(sums)) for when, sums in self._samples]))
                 fresh.replace(shared)
 
     def start(self, shared: Path | None = None) -> Sample | None:
@@ -70,6 +76,19 @@ class Window:
         if shared is None:
             return
         try:
-            self._samples = [(float(when), dict(totals)) for when, totals in orjson.loads(shared.read_bytes())]
-        except (OSError, ValueError, TypeError):
+            told = orjson.loads(shared.read_bytes())
+            self._samples = [
+                (float(when), {str(name): float(value) for name, value in totals.items()}) for when, totals in told
+            ]
+        except FileNotFoundError:
             return
+        except (AttributeError, OSError, TypeError, ValueError) as error:
+            said = f"{type(error).__name__}: {error}"
+            if said != self._said:
+                self._said = said
+                _logger.warning("the samples of KPIs in %s cannot be read, their window begins anew: %s", shared, said)
+
+
+def _finite(totals: Totals) -> Totals:
+    """What JSON has numbers for."""
+    return {name: value for name, value in totals.items() if math.isfinite(value)}

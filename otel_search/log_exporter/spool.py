@@ -21,6 +21,11 @@ from otel_search.log_exporter.documents import Action
 _logger = logging.getLogger("otel_search.log_exporter")
 
 _SUFFIX = ".ndjson"
+_UNFINISHED = ".unfinished"
+_UNREADABLE = ".unreadable"
+
+_LONGEST_WRITE = 60.0
+"""Seconds after which nobody is writing a file any more."""
 
 
 class SpoolFullError(OSError):
@@ -63,7 +68,7 @@ class Spool:
             raise SpoolFullError(f"the spool {self._directory} is full: {used} of {self._max_bytes} bytes")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers):06d}{_SUFFIX}"
-        unfinished = self._directory / f"{name}.unfinished"
+        unfinished = self._directory / f"{name}{_UNFINISHED}"
         with unfinished.open("wb") as file:
             file.write(body)
             file.flush()
@@ -87,14 +92,32 @@ class Spool:
                 return False
             for path in self._files():
                 try:
-                    send(path.read_bytes())
+                    body = path.read_bytes()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._set_aside(path, error)
+                    continue
+                try:
+                    send(body)
                 except (ValueError, KeyError, TypeError) as error:
-                    # Not what was written: it must not stand in the way of all that comes after it.
-                    path.replace(path.with_suffix(".unreadable"))
-                    _logger.error("%s in the spool cannot be read and was set aside: %r", path.name, error)
+                    self._set_aside(path, error)  # not what was written
                     continue
                 path.unlink()
+            self._set_aside_unfinished()
         return not self._files()
+
+    def _set_aside(self, path: Path, error: object) -> None:
+        """Let what cannot be read not stand in the way of all that comes after it."""
+        path.replace(path.with_suffix(_UNREADABLE))
+        _logger.error("%s in the spool %s cannot be read and was set aside: %s", path.name, self._directory, error)
+
+    def _set_aside_unfinished(self) -> None:
+        """What a process that was killed has written in part; a living one is done in a moment."""
+        for path in self._directory.glob(f"*{_UNFINISHED}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LONGEST_WRITE:
+                    self._set_aside(path, "whoever wrote it was ended before it was whole")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:

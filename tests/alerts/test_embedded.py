@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -20,8 +21,11 @@ import psutil
 import pytest
 
 from otel_search.alerts.election import Lock
+from otel_search.alerts.embedded import EmbeddedAlerts
 from otel_search.alerts.mail import DeliveryError
 from otel_search.alerts.outbox import Outbox
+from otel_search.metrics import Merged
+from otel_search.settings import Settings
 from tests.alerts.mail_server import MailServer, silent
 from tests.alerts.test_mail import notification
 from tests.service import Service, eventually, free_port, serve
@@ -144,6 +148,69 @@ def test_a_restart_within_the_cooldown_sends_nothing_again(tmp_path: Path) -> No
                 assert service.stop() in (0, -signal.SIGTERM)
         assert len(mails.subjects(FIRES)) == 1
         assert len(mails.subjects(ENDS)) <= 1
+
+
+def known(**changes: Any) -> bytes:
+    """A state of this service without alerts, but for what is changed."""
+    return orjson.dumps({"version": 1, "service": "shop", "alerts": [], "evaluator": {}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("left", "fault"),
+    [
+        (b"{", "it is no JSON: "),
+        (b"[]", "it is list, not an object"),
+        (b"{}", "it is of another version None and service None"),
+        (known(service="other"), "it is of another service 'other'"),
+        (known(alerts=5), "the alerts' part is int, not an array"),
+        (known(alerts=[[]]), "an alert is list, not an object"),
+        (known(alerts=[{"rule": "HighErrorRate"}]), "an alert has other fields: labels, severity"),
+        (known(evaluator=[]), "the evaluator's part is list, not an object"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_said_once_and_alerts_begin_anew(
+    tmp_path: Path, left: bytes | None, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alerts.json"
+    path.mkdir() if left is None else path.write_bytes(left)
+    said = in_process(path, caplog)
+    assert len(said) == 1
+    assert said[0].startswith(f"what was known of alerts in {path} cannot be used, they begin anew: {fault}")
+    if left is not None:
+        assert orjson.loads(path.read_bytes())["service"] == "shop"
+        assert in_process(path, caplog) == [], "what it has left itself can be read"
+
+
+@pytest.mark.parametrize("waiting", [b"{", known(), known(waiting=5), known(waiting=[[{}, 1]]), known(waiting=[{}])])
+def test_waiting_notifications_that_cannot_be_read_are_said_once(
+    tmp_path: Path, waiting: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alerts.json"
+    path.write_bytes(known())
+    part = tmp_path / "alerts.json.webhook"
+    part.write_bytes(waiting)
+    (said,) = in_process(path, caplog, alerts_webhook_url="http://127.0.0.1:9")
+    assert said.startswith(f"what was known of alerts in {part} cannot be used, they begin anew: ")
+
+
+def in_process(path: Path, caplog: pytest.LogCaptureFixture, **more: Any) -> list[str]:
+    """Evaluate once, with what is left in a file; the warnings and errors of it."""
+    looked = threading.Event()
+
+    def merged() -> Merged:
+        looked.set()
+        return Merged()
+
+    caplog.clear()
+    effective = Settings(alerts="embedded", alerts_state=str(path), **more)
+    alerts = EmbeddedAlerts(effective, merged, "shop")
+    alerts.begin()
+    try:
+        assert looked.wait(30)
+    finally:
+        alerts.end()
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
 def test_a_mail_that_could_not_be_sent_is_sent_after_the_restart(tmp_path: Path) -> None:

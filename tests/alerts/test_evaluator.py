@@ -15,6 +15,7 @@ from otel_search.alerts.evaluator import Evaluator, Value, quantile
 from otel_search.alerts.examples import INSTANCE, merged_of
 from otel_search.alerts.expression import Expression, Increase
 from otel_search.alerts.history import Track
+from otel_search.alerts.saved import UnreadableError
 from otel_search.kpis.totals import of_merged
 from otel_search.metrics import Merged
 from otel_search.metrics.merging import Family
@@ -170,12 +171,37 @@ def test_another_process_goes_on_with_the_sums() -> None:
     assert other.see({"a_total": 3}) == {"": 12}
 
 
-@pytest.mark.parametrize("state", [{}, {"x": 1}, {"growth a_total{} by ": {"tracks": 5}}, {"growth a_total{} by ": 7}])
-def test_what_cannot_be_gone_on_with_is_left_out(state: dict[str, object]) -> None:
+@pytest.mark.parametrize("state", [{}, {"growth gone_total{} by ": 7}])
+def test_what_is_not_watched_any_more_is_left_out(state: dict[str, object]) -> None:
     watch = Watch("increase(a_total[10m]) >= 0")
     watch.evaluator.restore(state)
     watch.see({"a_total": 2})
     assert watch.see({"a_total": 3}) == {"": 1}
+
+
+@pytest.mark.parametrize(
+    "left", [7, {}, {"tracks": 5, "last": []}, {"tracks": [[[], [[1, 2], [3]]]], "last": []}, {"tracks": []}]
+)
+def test_what_cannot_be_gone_on_with_is_an_error_and_changes_nothing(left: object) -> None:
+    watch = Watch("increase(a_total[10m]) + increase(b_total[10m]) >= 0")
+    other = Watch("increase(a_total[10m]) + increase(b_total[10m]) >= 0")
+    for value in (0, 5):
+        other.see({"a_total": value, "b_total": 0})
+    state = other.evaluator.state() | {"growth b_total{} by ": left}
+    with pytest.raises(UnreadableError, match=r"the sums of 'growth b_total\{\} by ' do not fit"):
+        watch.evaluator.restore(state)
+    watch.see({"a_total": 2, "b_total": 0})
+    assert watch.see({"a_total": 3, "b_total": 0}) == {"": 1}
+
+
+def test_an_infinite_gauge_does_not_spoil_what_is_left() -> None:
+    text = "avg(a[10m]) >= 0"
+    one, other = Watch(text), Watch(text)
+    for value in (1, float("inf"), 3):
+        one.see({"a": value})
+    other.evaluator.restore(orjson.loads(orjson.dumps(one.evaluator.state())))
+    other.now = one.now
+    assert other.see({"a": 5}) == {"": 3}
 
 
 def test_rules_that_come_later_do_not_count_what_was_before() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
 from otel_search.alerts.conditions import parse
 from otel_search.alerts.evaluator import Value
-from otel_search.alerts.rules import Rule
+from otel_search.alerts.rules import Rule, finite
+from otel_search.alerts.saved import UnreadableError
 from otel_search.alerts.states import FIRING, PENDING, RESOLVED, Alerts, Notification
 
 GROUP = ((),)
@@ -190,6 +192,32 @@ def test_a_notification_survives_being_written_down() -> None:
     (told,) = Clock(rule(recipients=("a@example.org",))).notifications(15, "Full")
     assert told.recipients == ("a@example.org",)
     assert Notification.restored(orjson.loads(orjson.dumps(told.state()))) == told
+
+
+def test_an_alert_without_a_finite_value_survives_a_restart() -> None:
+    before, after = Clock(), Clock()
+    before.alerts.update(before.rules[0], {(): Value(float("inf"))}, before.now)
+    after.alerts.restore(orjson.loads(orjson.dumps(before.alerts.state())))
+    assert [finite(alert.value) for alert in after.alerts.known.values()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"since": "yesterday"}, "since of an alert is 'yesterday', and no float"),
+        ({"announced": 1}, "announced of an alert is '1', and no bool"),
+        ({"labels": ["a"]}, r"labels of an alert is \"\['a'\]\", and no dict"),
+        ({"labels": {"a": 1}}, "labels of an alert has other values than texts"),
+        ({"state": "asleep"}, "an alert is 'asleep'"),
+        ({"mood": "good"}, "an alert has other fields: mood"),
+    ],
+)
+def test_an_alert_that_is_not_what_was_written_down_is_an_error(changes: dict[str, object], fault: str) -> None:
+    clock = Clock()
+    clock.step(15, "Full")
+    state = orjson.loads(orjson.dumps(clock.alerts.state()))
+    with pytest.raises(UnreadableError, match=fault):
+        Clock().alerts.restore([state[0] | changes])
 
 
 def test_what_is_known_is_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,29 @@ def test_a_file_in_the_spool_that_cannot_be_read_is_set_aside(
     with caplog.at_level(logging.ERROR):
         spooling(server.url).export([record(1)])
         eventually(lambda: server.order == [1])
-    assert "00000000000000000000-1-000000.ndjson in the spool cannot be read and was set aside" in caplog.text
-    assert len(list((tmp_path / "spool").glob("*.unreadable"))) == 1
+    name, spool = "00000000000000000000-1-000000.ndjson", tmp_path / "spool"
+    assert caplog.text.count(f"{name} in the spool {spool} cannot be read and was set aside") == 1
+    assert len(list(spool.glob("*.unreadable"))) == 1
+
+
+def test_what_is_no_file_and_what_was_written_in_part_is_set_aside_too(
+    tmp_path: Path, spooling: Any, server: BulkServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = tmp_path / "spool"
+    (spool / "00000000000000000000-1-000000.ndjson").mkdir(parents=True)
+    killed = spool / "00000000000000000000-1-000001.ndjson.unfinished"
+    being_written = spool / "00000000000000000000-2-000000.ndjson.unfinished"
+    for path in (killed, being_written):
+        path.write_bytes(b'{"create":')
+    os.utime(killed, (0, 0))
+    with caplog.at_level(logging.ERROR):
+        spooling(server.url).export([record(1)])
+        eventually(lambda: server.order == [1] and not waiting(tmp_path))
+        eventually(lambda: not killed.exists())
+    said = [line.getMessage().partition(" in the spool ")[0] for line in caplog.records]
+    assert sorted(said) == ["00000000000000000000-1-000000.ndjson", killed.name]
+    assert being_written.exists()
+    assert len(list(spool.glob("*.unreadable"))) == 2
 
 
 def test_a_service_finds_again_what_waited_when_it_was_stopped(tmp_path: Path) -> None:
