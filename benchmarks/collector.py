@@ -7,6 +7,7 @@ not interesting, Jaeger stored in OpenSearch. Processor time is that of each pro
     make backends
     .venv/bin/python -m benchmarks.collector
     .venv/bin/python -m benchmarks.collector --traces 20000
+    .venv/bin/python -m benchmarks.collector --redaction
 """
 
 from __future__ import annotations
@@ -261,17 +262,30 @@ def redaction(home: Path, requests: list[Any]) -> dict[str, float]:
     payloads = multiplied(requests, 2000)
     spans = _spans(payloads)
     found = {}
-    for name, redacted_by in (("taken", "otel-search"), ("redacted", "none")):
-        with Collector(home / name, (), {"COLLECTOR_REDACTED_BY": redacted_by}) as collector:
+    for name, redacted_by, sent in (
+        ("taken", "otel-search", payloads),
+        ("looked at, without a secret", "none", payloads),
+        ("redacted, as it has a secret", "none", [_with_secrets(payload) for payload in payloads]),
+    ):
+        with Collector(home / name.replace(" ", "-"), (), {"COLLECTOR_REDACTED_BY": redacted_by}) as collector:
             began = processor_time(collector.pid)
             with httpx.Client(timeout=120) as client:
-                for payload in payloads:
+                for payload in sent:
                     headers = {"content-type": "application/x-protobuf"}
                     client.post(f"{collector.http_url}/v1/traces", content=payload, headers=headers).raise_for_status()
             found[f"processor microseconds a span that is {name}"] = (
                 (processor_time(collector.pid) - began) / spans * 1e6
             )
     return found
+
+
+def _with_secrets(payload: bytes) -> bytes:
+    message = ExportTraceServiceRequest.FromString(payload)
+    for scope in message.resource_spans[0].scope_spans:
+        for span in scope.spans:
+            attribute = span.attributes.add()
+            attribute.key, attribute.value.string_value = "note", "called with token=r3fr3sh"
+    return message.SerializeToString()
 
 
 def _spans(payloads: list[bytes]) -> int:
@@ -387,26 +401,36 @@ def arithmetic(figures: dict[str, float]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def show(figures: dict[str, float]) -> None:
+    """Print figures as a table."""
+    print("\n| figure | measured |\n| --- | --- |")
+    for name, value in figures.items():
+        print(f"| {name} | {value:,.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=40_000)
     parser.add_argument("--wait", type=int, default=20, help="TAIL_SAMPLING_WAIT in seconds")
+    parser.add_argument("--redaction", action="store_true", help="measure the Collector's redaction alone, in a minute")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="otel-search-scale-") as directory:
         home = Path(directory)
         with Prometheus(home / "prometheus") as prometheus:
             (home / "demo").mkdir()
             requests, figures = material(home / "demo", prometheus)
-            figures |= held_series(prometheus, requests, 300)
+            if not parsed.redaction:
+                figures |= held_series(prometheus, requests, 300)
         kinds = Counter(type(each).__name__ for each in requests)
         print(f"{sum(kinds.values())} export requests of the demo: {dict(kinds)}")
+        if parsed.redaction:
+            show(redaction(home / "redaction", requests))
+            return
         figures |= measure(home, requests, parsed.traces, parsed.wait)
         figures |= redaction(home / "redaction", requests)
         (home / "logs").mkdir()
         figures |= stored_records(home / "logs", parsed.traces // 20)
-        print("\n| figure | measured |\n| --- | --- |")
-        for name, value in figures.items():
-            print(f"| {name} | {value:,.1f} |")
+        show(figures)
         print(f"\n{arithmetic(figures)}")
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
+from otel_search.redaction import suspects
 from otel_search.redaction.counting import marker
 from otel_search.redaction.table import KEPT, KEYS, SHAPES, Key
 
@@ -20,10 +21,16 @@ _HEADER = """\
 #
 #   python -m otel_search.redaction.collector > collector/redaction.yaml
 #
-# Put both into a pipeline, in this order, behind memory_limiter:
+# Put these two into a pipeline, in this order, behind memory_limiter:
 #
 #   processors: [memory_limiter, transform/secrets, redaction/secrets]
 #
+# They cost much, and nearly nothing that passes has a secret. So collector.yaml lets through it only what
+# transform/suspects has marked (the attribute {mark} of a span, a record or a whole resource, which
+# transform/secrets takes away): where it marks nothing the two would find nothing.
+#
+# transform/suspects marks what has a word, or a pattern that begins with a word, without which no rule matches,
+#                    and what it cannot look at.
 # transform/secrets  writes `[redacted: <kind>]` into texts: attributes of spans, span events, log records and
 #                    resources, span names, status messages, bodies of log records.
 # redaction/secrets  hides the values of attributes by their names, at any depth of a log record's body, and
@@ -38,12 +45,33 @@ _HEADER = """\
 # OTEL_SEARCH_REDACT_KEYS, _PATTERNS, _KEEP and personal data are the service's alone.
 """
 
-_PATHS = {
+# What each context has besides attributes, and whose attribute marks it.
+_SUSPECTS: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {
+    "trace_statements": {
+        "resource": ((), "resource"),
+        "scope": ((), "resource"),
+        "span": (("span.name", "span.status.message"), "span"),
+        "spanevent": ((), "span"),
+    },
+    "metric_statements": {
+        "resource": ((), "resource"),
+        "scope": ((), "resource"),
+        "datapoint": ((), "resource"),
+    },
+    "log_statements": {
+        "resource": ((), "resource"),
+        "scope": ((), "resource"),
+        "log": (("log.body",), "log"),
+    },
+}
+
+_PATHS: dict[str, dict[str, tuple[str, ...]]] = {
     "trace_statements": {
         "resource": ("resource.attributes",),
         "span": ("span.attributes", "span.name", "span.status.message"),
         "spanevent": ("spanevent.attributes",),
     },
+    "metric_statements": {"resource": ()},
     "log_statements": {
         "resource": ("resource.attributes",),
         "log": ("log.attributes", "log.body"),
@@ -61,14 +89,25 @@ _SHAPES = [row for row in SHAPES if not row.personal]
 
 
 def configuration() -> str:
-    """The Collector's processors `transform/secrets` and `redaction/secrets`, as YAML."""
+    """The Collector's processors `transform/suspects`, `transform/secrets` and `redaction/secrets`, as YAML."""
     every = replacements()
-    lines = [_HEADER.format(more="\n".join(_hides_more())), "processors:", "  transform/secrets:"]
-    lines += ["    error_mode: ignore"]  # what is no text is no error
+    lines = [_HEADER.format(more="\n".join(_hides_more()), mark=suspects.MARK), "processors:"]
+    lines += ["  transform/suspects:", "    error_mode: silent"]  # what cannot be looked at is marked
+    for signal, looked_at in _SUSPECTS.items():
+        lines.append(f"    {signal}:")
+        for context, (texts, marked) in looked_at.items():
+            lines += [f"      - context: {context}", "        statements:"]
+            lines += [
+                f"          - {_block(statement)}"
+                for statement in suspects.statements(context, texts, marked, _KEYS, _SHAPES)
+            ]
+    lines += ["", "  transform/secrets:", "    error_mode: ignore"]  # what is no text is no error
     for signal, contexts in _PATHS.items():
         lines.append(f"    {signal}:")
         for context, paths in contexts.items():
             lines += [f"      - context: {context}", "        statements:"]
+            if context in ("resource", "span", "log"):
+                lines.append(f"          - {_yaml(_unmark(context))}")
             lines += [
                 f"          - {_yaml(_statement(path, pattern, replacement))}"
                 for path in paths
@@ -142,18 +181,25 @@ def _re2(pattern: str) -> str:
 
 def _statement(path: str, pattern: str, replacement: str) -> str:
     if path.endswith("attributes"):
-        return f'replace_all_patterns({path}, "value", {_ottl(pattern)}, {_ottl(replacement)})'
+        return f'replace_all_patterns({path}, "value", {suspects.ottl(pattern)}, {suspects.ottl(replacement)})'
     condition = f" where IsString({path})" if path == "log.body" else ""
-    return f"replace_pattern({path}, {_ottl(pattern)}, {_ottl(replacement)}){condition}"
+    return f"replace_pattern({path}, {suspects.ottl(pattern)}, {suspects.ottl(replacement)}){condition}"
 
 
-def _ottl(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _unmark(context: str) -> str:
+    return f'delete_key({context}.attributes, "{suspects.MARK}")'
 
 
 def _yaml(text: str) -> str:
     """A scalar; the Collector replaces `$` with variables unless there are two."""
     return "'" + text.replace("'", "''").replace("$", "$$") + "'"
+
+
+def _block(text: str) -> str:
+    """A scalar with a line of its own for each line of the text, which are one for who reads it."""
+    if "\n" not in text:
+        return _yaml(text)
+    return ">-\n" + "\n".join(f"            {line}" for line in text.replace("$", "$$").splitlines())
 
 
 def _list(name: str, items: Iterable[str]) -> list[str]:

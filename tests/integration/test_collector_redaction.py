@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from otel_search.redaction import Redactor, collector, marker
+from otel_search.redaction import Redactor, collector, marker, suspects
 from otel_search.redaction.table import SHAPES, Shape
 from otel_search.viewer.receiver import Receiver
 from otel_search.viewer.recording import Recording
@@ -26,6 +27,8 @@ SECRETS = [
 ]
 """All but personal data."""
 
+TOKEN = f"token={marker('token')}"
+
 DESTINATION = """\
 exporters:
   otlp_http/recording:
@@ -39,6 +42,9 @@ service:
     logs/recording:
       receivers: [forward]
       exporters: [otlp_http/recording]
+    metrics/recording:
+      receivers: [forward]
+      exporters: [otlp_http/recording]
 """
 
 
@@ -49,7 +55,11 @@ def test_the_configuration_is_generated() -> None:
 
 def test_it_says_nothing_that_re2_cannot() -> None:
     for beyond in ("(?=", "(?!", "(?<", "*+", "++", "}+"):
-        assert beyond not in "".join(pattern for pattern, _ in collector.replacements()), beyond
+        assert beyond not in collector.configuration(), beyond
+
+
+def test_the_pipelines_part_by_the_mark_that_is_set() -> None:
+    assert (CONFIG / "collector.yaml").read_text(encoding="utf-8").count(f'attributes["{suspects.MARK}"] != nil') == 5
 
 
 @dataclass
@@ -69,7 +79,12 @@ class Passed:
             assert response.status == 200
 
     def span(
-        self, name: str, attributes: dict[str, Any], message: str = "", event: dict[str, Any] | None = None
+        self,
+        name: str,
+        attributes: dict[str, Any],
+        message: str = "",
+        event: dict[str, Any] | None = None,
+        resource: dict[str, Any] | None = None,
     ) -> Any:
         number = len(self.recording.spans) + 1
         span = {
@@ -78,8 +93,8 @@ class Passed:
             "attributes": _pairs(attributes), "status": {"code": 2, "message": message},
             "events": [{"timeUnixNano": "1", "name": "event", "attributes": _pairs(event or {})}],
         }  # fmt: skip
-        resource = {"attributes": _pairs({"service.name": "shop", "command": "serve --token M4rk3r"})}
-        self.send("traces", {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]})
+        of = {"attributes": _pairs({"service.name": "shop", **(resource or {})})}
+        self.send("traces", {"resourceSpans": [{"resource": of, "scopeSpans": [{"spans": [span]}]}]})
         return self.recording.wait_for(lambda seen: [one for one in seen.spans if one.trace_id == f"{number:032x}"])[0]
 
     def record(self, body: Any, attributes: dict[str, Any]) -> Any:
@@ -87,6 +102,14 @@ class Passed:
         record = {"timeUnixNano": str(number), "body": _value(body), "attributes": _pairs(attributes)}
         self.send("logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
         return self.recording.wait_for(lambda seen: [one for one in seen.logs if one.time == number])[0]
+
+    def point(self, attributes: dict[str, Any]) -> Any:
+        number = len(self.recording.metrics) + 1
+        point = {"timeUnixNano": "1764099200000000000", "asInt": "1", "attributes": _pairs(attributes)}
+        metric = {"name": f"metric.{number}", "gauge": {"dataPoints": [point]}}
+        self.send("metrics", {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]})
+        seen = self.recording.wait_for(lambda seen: [one for one in seen.metrics if one.name == f"metric.{number}"])
+        return seen[0]
 
 
 def _pairs(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,6 +121,8 @@ def _value(value: Any) -> dict[str, Any]:
         return {"kvlistValue": {"values": _pairs(value)}}
     if isinstance(value, list):
         return {"arrayValue": {"values": [_value(item) for item in value]}}
+    if isinstance(value, float):
+        return {"doubleValue": "NaN"}
     return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
 
 
@@ -126,6 +151,45 @@ def test_it_hides_each_example_as_the_service_does(passed: Passed, kind: str, te
     record = passed.record(raw, {"note": raw})
     assert record.body == record.attributes["note"] == ours
     assert secret not in repr([span, record])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(("kind", "text", "secret"), SECRETS, ids=[text for _, text, _ in SECRETS])
+def test_it_finds_each_example_wherever_it_stands_alone(passed: Passed, kind: str, text: str, secret: str) -> None:
+    raw, inner = f"it is\n{text}\nthen", f"it is {text} then"
+    spans = [
+        passed.span(raw, {}),
+        passed.span("work", {"note": raw}),
+        passed.span("work", {"tried": [inner, "x"]}),
+        passed.span("work", {"form": {"note": inner}}),
+        passed.span("work", {}, raw),
+        passed.span("work", {}, event={"exception.message": raw}),
+        passed.span("work", {}, resource={"command": raw}),
+    ]
+    records = [
+        passed.record(raw, {}),
+        passed.record("work", {"note": raw}),
+        passed.record({"form": {"note": raw}}, {}),
+        passed.record([raw, "x"], {}),
+    ]
+    for number, seen in enumerate([*spans, *records, passed.point({"note": raw})]):
+        assert secret not in repr(seen), number
+        assert suspects.MARK not in repr(seen), number
+
+
+@pytest.mark.backends
+def test_what_cannot_be_looked_at_is_redacted(passed: Passed) -> None:
+    assert passed.span("work", {"ratio": math.nan, "note": "token=M4rk3r"}).attributes["note"] == TOKEN
+    assert passed.record({"ratio": math.nan, "note": "token=M4rk3r"}, {}).body["note"] == "****"
+    assert passed.record(4111111111111111, {}).body == "****"
+
+
+@pytest.mark.backends
+def test_a_mark_of_the_sender_opens_no_door_and_does_not_stay(passed: Passed) -> None:
+    for mark in (1, 0, ""):
+        span = passed.span("work", {suspects.MARK: mark, "note": "token=M4rk3r"}, resource={suspects.MARK: mark})
+        assert span.attributes == {"note": TOKEN}
+        assert suspects.MARK not in repr(span)
 
 
 @pytest.mark.backends

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import string
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_search.redaction import Redactor, counts, marker
+from otel_search.redaction import Redactor, collector, counts, marker, suspects
 from otel_search.redaction.table import KEYS, SHAPES
 
 from .examples import EXAMPLES, in_context
@@ -114,3 +116,49 @@ def test_every_guard_is_in_what_its_row_can_match() -> None:
         text = in_context(shape)
         where = text.lower() if shape.any_case else text
         assert not shape.guards or any(guard in where for guard in shape.guards), shape.name
+
+
+def _rules_match(texts: list[str]) -> bool:
+    """Whether a rule of the Collector matches one of the texts as it is, or what it says in JSON."""
+    written = [*texts, json.dumps(texts, separators=(",", ":"), ensure_ascii=False)]
+    return any(rule.search(text) for rule in _RULES for text in written)
+
+
+_RULES = [re.compile(pattern) for pattern, _ in collector.replacements()]
+_TERMS = suspects.terms(
+    [row for row in KEYS if not row.personal],
+    [row for row in SHAPES if not row.personal],
+)
+_FOLDED = st.sampled_from(
+    ["pa\u017f\u017fword", "to\u212aen", "TOKEN", "Api Key", "x-api.key", "sig=", "\f", "\x0b", "\r", "<", "\\n"]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.lists(_PIECES | _FOLDED, max_size=8).map("".join) | st.text(), max_size=3))
+def test_where_a_rule_of_the_collector_matches_a_quick_condition_does(texts: list[str]) -> None:
+    values = json.dumps(texts, separators=(",", ":"), ensure_ascii=False)
+    for sign in "<>&":
+        values = values.replace(sign, f"\\u{ord(sign):04x}")
+    suspect = any(suspects.holds(term, values, values.lower()) for term in _TERMS)
+    assert suspect or not _rules_match(texts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lamp",
+        '{"max_tokens": 5, "query": {"multi_match": {"query": "?", "fields": ["title^3"]}}, "highlight": {}}',
+        "2026-11-25T03:04:05Z",
+        "https://shop.example/search?q=lamp&page=2",
+        "POST /basic/search",
+        "SELECT * FROM tokens WHERE id = ? -- by id",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+        "/usr/bin/java -Xmx2g -jar /srv/shop.jar --server.port=8080",
+        "shop.example/search@sha256:afcc7f1ac1b49db317a7196c902e61c6c3c4607d63599ee1a82d702d249a0ccb",
+        "5f0c9a52-8f7d-4c3e-9b1a-2d6e8f7a9c01",
+    ],
+)
+def test_ordinary_telemetry_is_not_suspect(text: str) -> None:
+    values = json.dumps([text])
+    assert not [term for term in _TERMS if suspects.holds(term, values, values.lower())]
