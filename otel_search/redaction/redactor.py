@@ -76,22 +76,24 @@ class Redactor:
         return self._remembered(text) if len(text) < SHORT else self._hidden(text)
 
     def _hidden(self, text: str) -> str:
-        return text if self._is_off or self._is_harmless(text) else _settled(self._pass, text)
+        return text if self.is_harmless(text) else _settled(self._pass, text)
 
     def query_string(self, query: str) -> str:
         """A URL query without its secrets, which are counted; all else, order and encoding included, stays.
 
         A value that holds a secret of its own, such as an encoded URL with a token, is replaced as a whole.
         """
-        if self._is_off or self._is_harmless(query):
+        if self.is_harmless(query):
             return query
         hidden = _settled(self._query, query)
         if hidden != query:
             counting.count_new(query, hidden)
         return hidden
 
-    def _is_harmless(self, text: str) -> bool:
+    def is_harmless(self, text: str) -> bool:
         """Whether there can be nothing to hide; nearly always this is all that is done."""
+        if self._is_off:
+            return True
         if self._own:
             return False
         if "%" in text and (plain := decoded(text)) != text:
@@ -101,7 +103,7 @@ class Redactor:
             self._names.can_be_in(lower)
             or self._guards.may_be_in(text)
             or self._lower_guards.may_be_in(lower)
-            or _LONG_NUMBER.search(text)
+            or any(_LONG_NUMBER.search(digits[0]) for digits in _DIGITS.finditer(text))
         )
 
     def _pass(self, text: str, *, look_inside: bool = True) -> str:
@@ -155,7 +157,8 @@ def _nothing(_: str) -> None:
     """The kind of secret of any name, where nothing is hidden."""
 
 
-# Enough digits for a card, in groups or not.
+# Enough digits for a card, in groups or not; and where to look for them, which is sooner found.
+_DIGITS = re.compile("[0-9][0-9 -]{12,}")
 _LONG_NUMBER = re.compile("[0-9](?:[ -]?[0-9]){12}")
 _SEPARATOR = re.compile("([&;#])")
 
