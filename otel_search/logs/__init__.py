@@ -18,6 +18,7 @@ from otel_search.logs.file import LogFile
 from otel_search.logs.from_logging import LoggingBridge
 from otel_search.logs.from_loguru import LoguruBridge
 from otel_search.logs.from_structlog import StructlogBridge
+from otel_search.logs.kept import Kept
 from otel_search.logs.levels import Levels
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.policy import Policy
@@ -34,11 +35,13 @@ _given_back: _Installation | None = None
 class _Installation:
     def __init__(self, settings: Settings, service_name: str, stands_aside: bool, at_once: bool) -> None:
         self.at_once = at_once
-        self.policy = Policy(settings.log_lines, settings.log_correlation, service_name, stands_aside)
+        redactor = redactor_of(settings)
+        kept = None if settings.redact == "off" else Kept(redactor)
+        self.policy = Policy(settings.log_lines, settings.log_correlation, service_name, stands_aside, kept)
         as_console = settings.log_format == "console" or (
             settings.log_format == "auto" and sys.stdout is not None and sys.stdout.isatty()
         )
-        values = Values(redactor_of(settings))
+        values = Values(redactor)
         file = (
             LogFile(Path(settings.log_file).absolute(), settings.log_file_rotation, settings.log_file_keep)
             # A program that a service has started may be in another directory, and its lines are not the service's.

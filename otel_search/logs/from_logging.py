@@ -76,7 +76,7 @@ class LoggingBridge:
         self._original = original
         logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
         self._listeners = logging.handlers.QueueListener.handle
-        logging.handlers.QueueListener.handle = _handling(self._listeners)  # type: ignore[method-assign]
+        logging.handlers.QueueListener.handle = _handling(self._listeners, self._policy)  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
         """Give the records back to the handlers alone."""
@@ -84,6 +84,8 @@ class LoggingBridge:
             logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
             logging.handlers.QueueListener.handle = self._listeners  # type: ignore[method-assign]
             self._original = None
+            if self._policy.kept is not None:
+                self._policy.kept.give_back()
 
     def replace(self, names: Iterable[str]) -> None:
         """Drop the records of these loggers: other lines say the same, and more."""
@@ -116,6 +118,7 @@ class LoggingBridge:
                     accepted = accepted or bool(answer)
                     if answer and keeps:
                         kept = True
+                        self._policy.looks_at(handler)
                         consoles.append(handler)
                 elif record.levelno >= handler.level and not self._sends_twice(handler):
                     if isinstance(handler, logging.handlers.QueueHandler):
@@ -244,12 +247,15 @@ def _write(handler: logging.Handler, record: logging.LogRecord) -> None:
         handler.release()
 
 
-def _handling(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the listener of a queue write no second line to the console."""
+def _handling(original: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Let the listener of a queue write no second line to the console, and no secret."""
 
     @functools.wraps(original)
     def handle(self: Any, record: Any) -> None:
         if not getattr(record, _TOLD, False):
+            for handler in self.handlers:
+                if not policy.stands_aside and is_console(handler):
+                    policy.looks_at(handler)
             original(self, record)
             return
         record = self.prepare(record)

@@ -21,6 +21,7 @@ from opentelemetry import trace
 
 from otel_search import semconv
 from otel_search.context import REQUEST_ID
+from otel_search.logs.console import is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.policy import Policy
 
@@ -131,6 +132,9 @@ class LoguruBridge:
         kind = type(self._logger)
         for name, original in self._originals.items():
             setattr(kind, name, original)
+        for handler in self._logger._core.handlers.values():
+            if type(handler._sink) is _Console:
+                handler._sink = handler._sink.__wrapped__
         if self._own is not None:
             self._logger.remove(self._own)
         self._logger.configure(patcher=self._patcher)
@@ -179,6 +183,8 @@ class LoguruBridge:
     def _stand_last(self) -> None:
         """Have one handler of our own, after all others, which gets what any of them gets."""
         handlers = {number: handler for number, handler in self._logger._core.handlers.items() if number != self._own}
+        for handler in handlers.values():
+            self._look_at(handler)
         level = min((handler.levelno for handler in handlers.values()), default=None)
         if self._own is not None:
             with contextlib.suppress(ValueError):  # the application has removed all
@@ -188,6 +194,13 @@ class LoguruBridge:
             self._own = self._originals["add"](
                 self._logger, self._tell, level=level, format="{message}", catch=True, backtrace=False, diagnose=False
             )
+
+    def _look_at(self, handler: Any) -> None:
+        """Have secrets hidden in what a handler writes to the console."""
+        sink = handler._sink
+        is_console = type(sink) is not _Console and is_standard_stream(getattr(sink, "_stream", None))
+        if self._policy.kept is not None and is_console:
+            handler._sink = _Console(sink, self._policy)
 
     def _patch(self, record: dict[str, Any]) -> None:
         """Before any handler: the ids, for the lines that the application writes."""
@@ -227,6 +240,24 @@ class LoguruBridge:
             exc_info=None if exception is None else as_exc_info((exception.type, exception.value, exception.traceback)),
             to_stdout=False,
         )
+
+
+class _Console(wrapt.ObjectProxy):  # type: ignore[type-arg]  # its class takes none before wrapt 2
+    """One of loguru's sinks, which writes finished lines to the console: now without secrets."""
+
+    def __init__(self, sink: Any, policy: Policy) -> None:
+        super().__init__(sink)
+        self._self_policy = policy
+
+    def write(self, message: Any) -> None:
+        kept = self._self_policy.kept
+        if kept is not None and not self._self_policy.stands_aside:
+            line = kept.line(str(message))
+            if line != message:
+                hidden = type(message)(line)
+                hidden.record = message.record
+                message = hidden
+        self.__wrapped__.write(message)
 
 
 def _takes(handler: Any, record: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from otel_search.logs.console import has_a_form_of_its_own
+from otel_search.logs.kept import Kept
 
 
 @dataclass
@@ -18,12 +19,14 @@ class Policy:
         correlation: Whether formatters also find the ids under upstream's names.
         service_name: The service.
         stands_aside: Whether this is a program that a service has started: nothing of what it writes is changed.
+        kept: Hides secrets in the lines that keep their form, if any are to be hidden.
     """
 
     lines: Literal["auto", "ours", "theirs"] = "auto"
     correlation: bool = False
     service_name: str = ""
     stands_aside: bool = False
+    kept: Kept | None = None
 
     @property
     def keeps_all(self) -> bool:
@@ -33,3 +36,8 @@ class Policy:
     def keeps(self, handler: logging.Handler) -> bool:
         """Whether a console handler goes on writing its lines itself."""
         return self.lines == "theirs" or (self.lines == "auto" and has_a_form_of_its_own(handler))
+
+    def looks_at(self, handler: logging.Handler) -> None:
+        """Have secrets hidden in all that a console handler writes itself."""
+        if self.kept is not None:
+            self.kept.stand_in(handler)

@@ -123,6 +123,21 @@ async def log() -> str:
     return "ok"
 
 
+@app.get("/secret")
+async def secret() -> str:
+    fields: dict[str, Any] = {"sku": "A1", "pin": {"db_password": ["M4rk3r"], "card": 4111111111111111}}
+    try:
+        raise ValueError("no such key: token=M4rk3r")
+    except ValueError:
+        if HOW.startswith("loguru") and HOW != "loguru-intercept":
+            from loguru import logger
+
+            logger.bind(**fields).exception("a secret: Bearer M4rk3r0123")
+        else:
+            logging.getLogger("shop").exception("a secret: Bearer %s", "M4rk3r0123", extra=fields)
+    return "ok"
+
+
 @app.get("/fail")
 async def fail() -> str:
     try:

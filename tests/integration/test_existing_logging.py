@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from otel_search.redaction import marker
 from tests.service import BIN, Service, eventually, serve
 
 
@@ -101,6 +102,58 @@ def test_whose_lines_are_whose_is_a_setting(how: str, setting: str) -> None:
         assert "service.name" not in event
     else:
         assert line == "PLAIN INFO an event"
+
+
+@pytest.mark.parametrize("how", ["json-logger", "loguru", "loguru-configure", "loguru-intercept"])
+def test_lines_of_another_form_keep_it_and_have_no_secrets(how: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.log"
+    with serve("own_logging:app", env={"OWN_LOGGING": how, "OWN_FILE": str(file)}) as service:
+        trace_id = service.get("/secret").headers["x-trace-id"]
+        service.get("/log")
+        eventually(lambda: len(lines(service, "an event")) == 1)
+        service.stop()
+        (line,) = lines(service, "a secret")
+        (harmless,) = lines(service, "an event")
+        assert service.recording.logs
+    assert not [line for line in [*service.lines, *service.error_lines] if "M4rk3r" in line or "4111111" in line]
+    assert "M4rk3r" not in repr(service.recording.logs)
+    event = json.loads(line)
+    bound = event if how == "json-logger" else event["record"]["extra"]
+    assert bound["trace_id"] == trace_id
+    said = event["message"] if how == "json-logger" else event["record"]["message"]
+    assert said == f"a secret: Bearer {marker('token')}"
+    if how != "loguru-intercept":  # whose documentation drops the fields
+        hidden = {"db_password": marker("password"), "card": marker("card number")}
+        assert (bound["sku"], bound["pin"]) == ("A1", hidden)
+    assert f"ValueError: no such key: token={marker('token')}" in (
+        event["exc_info"] if how == "json-logger" else event["text"]
+    )
+    # Its manner is that of the lines that have nothing to hide.
+    assert ('": ' in line.partition(",")[0]) == ('": ' in harmless.partition(",")[0])
+    if how == "json-logger":  # files of the application's own are as it wrote them
+        assert "M4rk3r" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "variables", "hidden"),
+    [
+        ("dictConfig", {"OTEL_SEARCH_LOG_LINES": "theirs"}, True),
+        ("dictConfig", {"OTEL_SEARCH_LOG_LINES": "theirs", "OTEL_SEARCH_REDACT": "off"}, False),
+        ("json-logger", {"OTEL_SEARCH_REDACT": "off"}, False),
+        ("loguru", {"OTEL_SEARCH_REDACT": "off"}, False),
+    ],
+)
+def test_secrets_in_lines_of_another_form_are_hidden_as_in_ours(
+    how: str, variables: dict[str, str], hidden: bool
+) -> None:
+    with serve("own_logging:app", env={"OWN_LOGGING": how, **variables}) as service:
+        service.get("/secret")
+        written = lines(service, "ValueError: no such key: token=")
+        service.stop()
+    assert all(("M4rk3r" not in line) is hidden for line in written)
+    if how == "dictConfig":
+        expected = f"PLAIN ERROR a secret: Bearer {marker('token') if hidden else 'M4rk3r0123'}"
+        assert expected in service.lines
 
 
 def test_formats_of_upstreams_users_go_on() -> None:
