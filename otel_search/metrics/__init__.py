@@ -10,6 +10,7 @@ import gzip
 from pathlib import Path
 
 from otel_search.metrics import exposition
+from otel_search.metrics.garbage import uncollected
 from otel_search.metrics.group import shared_directory
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Reading
@@ -66,7 +67,8 @@ class Metrics:
             The body, its type, and more headers.
         """
         kind = exposition.content_type(accept)
-        body = exposition.render(self.merged(), kind)
+        with uncollected():
+            body = exposition.render(self.merged(), kind)
         headers = {"vary": "Accept, Accept-Encoding"}
         codings = {coding.partition(";")[0].strip(): coding for coding in accept_encoding.lower().split(",")}
         if len(body) > _WORTH_COMPRESSING and "gzip" in codings and "q=0" not in codings["gzip"].replace(" ", ""):

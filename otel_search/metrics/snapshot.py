@@ -20,6 +20,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import export
 
 from otel_search.metrics import exponential
+from otel_search.metrics.garbage import collected
 
 _logger = logging.getLogger("otel_search.metrics")
 
@@ -80,7 +81,8 @@ class Reading:
         with self._lock:
             if not self.prepare():
                 return {"resource": {}, "families": []}
-            data = self._provider._measurement_consumer.collect(self._reader)
+            with collected():  # the application's own callbacks are in this
+                data = self._provider._measurement_consumer.collect(self._reader)
             families: list[list[Any]] = []
             resource: dict[str, str] = {
                 key: _text(value) for key, value in getattr(self._resource(), "attributes", {}).items()

@@ -33,6 +33,7 @@ from typing import Any, Protocol
 import orjson
 
 from otel_search.metrics import merging
+from otel_search.metrics.garbage import uncollected
 from otel_search.metrics.group import is_held, shared_directory, take
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Snapshot
@@ -218,11 +219,14 @@ class _Place:
                 try:
                     if asked and self._listener is not None:
                         with self._listener.accept()[0] as connection:
-                            self.write(all_of_it=_word(connection) == _ALL_OF_IT)
+                            all_of_it = _word(connection) == _ALL_OF_IT
+                            with uncollected():
+                                self.write(all_of_it=all_of_it)
                             with contextlib.suppress(OSError):  # who asked has waited long enough
                                 connection.send(b".")
                     else:
-                        self.write(all_of_it=False)
+                        with uncollected():
+                            self.write(all_of_it=False)
                 except Exception as error:
                     _logger.debug("metrics could not be written: %s", error)
                     time.sleep(_WRITE_SECONDS)

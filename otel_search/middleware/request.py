@@ -109,6 +109,7 @@ class RequestLayer:
             REQUEST_ID.reset(tokens[0])
             CURRENT.reset(tokens[1])
             CALLER.reset(tokens[2])
+            state.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
         options = self._options

@@ -87,6 +87,14 @@ class RequestState:
         self.stream = False
         self.bound: Mapping[str, Any] | None = None
 
+    def close(self) -> None:
+        """Let go of all that has served the request.
+
+        Who starts a timer within a request, as servers do for each, keeps its context until long after, and so this.
+        """
+        self.route = self.template()
+        self.send = self.native = self.error = None
+
     def template(self) -> str | None:
         """The full template of the route that matched, from the outermost mount down, or `None`."""
         if self.native is None:
