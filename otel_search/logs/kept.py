@@ -82,9 +82,15 @@ class Kept:
 
     def stand_in(self, handler: logging.Handler) -> None:
         """Look at all that a handler formats from now on; a second time does nothing."""
-        if type(handler.__dict__.get("format")) is not _Format:
-            handler.format = _Format(handler, self)  # type: ignore[method-assign]
-            self._handlers.add(handler)
+        if type(handler.__dict__.get("format")) is _Format:
+            return
+        handler.acquire()
+        try:  # another thread may have been faster
+            if type(handler.__dict__.get("format")) is not _Format:
+                handler.format = _Format(handler, self)  # type: ignore[method-assign]
+                self._handlers.add(handler)
+        finally:
+            handler.release()
 
     def give_back(self) -> None:
         """Leave the handlers as they were."""
