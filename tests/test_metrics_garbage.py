@@ -108,10 +108,10 @@ def test_a_scrape_brings_on_none_and_the_callbacks_of_the_application_may_have_t
     taken: list[str] = []
     of_family = snapshot.Reading._family
 
-    def family(self: Any, metric: Any, exemplars: Any) -> Any:
+    def family(self: Any, metric: Any, *more: Any) -> Any:
         assert not gc.isenabled()
         taken.append(metric.name)
-        return of_family(self, metric, exemplars)
+        return of_family(self, metric, *more)
 
     monkeypatch.setattr(snapshot.Reading, "_family", family)
     body, _, _ = told.text("", "")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from otel_search.aside import in_thread
 from otel_search.health import elasticsearch, resources
 from otel_search.health.check import READY, HealthCheck, HealthResult, Status
 from otel_search.health.component import Component, Policy
 from otel_search.health.lifecycle import Lifecycle, LoopWatch
+from otel_search.metrics import uptime
 from otel_search.settings import Settings
 
 HEALTH, READINESS, LIVENESS = "health", "ready", "live"
@@ -56,7 +56,7 @@ class Health:
         self._components: dict[str, Component] = {}
         self._clusters: dict[str, elasticsearch.Cluster] = {}
         self._own = _resource_checks(effective)
-        self._looked_at = 0.0
+        self._looked_at = self._refreshed_at = -math.inf
 
     async def report(self, kind: str, *, detailed: bool = False, group: str | None = None) -> Report:
         """What to answer, on the event loop.
@@ -68,7 +68,7 @@ class Health:
         """
         if kind == LIVENESS:
             return self._liveness()
-        if time.monotonic() >= self._looked_at + self._policy.cache:
+        if not self._has_looked():
             await asyncio.wrap_future(in_thread(self._look, "health"))
         components = self._chosen(kind, group)
         if kind != READINESS or self.lifecycle.phase == "serving":
@@ -79,7 +79,8 @@ class Health:
         """What to answer, in a thread; the arguments are those of `report`."""
         if kind == LIVENESS:
             return self._liveness()
-        self._look()
+        if not self._has_looked():
+            self._look()
         components = self._chosen(kind, group)
         if kind != READINESS or self.lifecycle.phase == "serving":
             for component in components:
@@ -90,7 +91,10 @@ class Health:
 
     def statuses(self) -> dict[str, Status]:
         """The last known status of each component; what is old is refreshed meanwhile, and not waited for."""
-        in_thread(self._refresh, "health")
+        now = time.monotonic()
+        if now >= self._refreshed_at + self._policy.cache:
+            self._refreshed_at = now
+            in_thread(self._refresh, "health")
         return {
             name: component.latest.status
             for name, component in list(self._components.items())
@@ -101,6 +105,9 @@ class Health:
         self._look()
         for component in list(self._components.values()):
             component.begin(self.loop.loop)
+
+    def _has_looked(self) -> bool:
+        return time.monotonic() < self._looked_at + self._policy.cache
 
     def _look(self) -> None:
         """See which components there are, in a thread: the first look takes a while."""
@@ -169,12 +176,11 @@ class Health:
         return Report(not stalled, body)
 
     def _head(self, status: Status) -> dict[str, Any]:
-        now = time.time()
         return {
             "status": status.name.lower(),
-            "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+            "timestamp": datetime.now(UTC).isoformat(),
             **self.identity,
-            "uptime_seconds": round(now - psutil.Process().create_time(), 3),
+            "uptime_seconds": round(uptime(), 3),
         }
 
 

@@ -14,10 +14,10 @@ from otel_search.metrics.garbage import uncollected
 from otel_search.metrics.group import shared_directory
 from otel_search.metrics.merging import Merged
 from otel_search.metrics.snapshot import Reading
-from otel_search.metrics.system import SYSTEM_METRICS, instrument_system
+from otel_search.metrics.system import SYSTEM_METRICS, instrument_system, uptime
 from otel_search.metrics.workers import Carried, Workers
 
-__all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system", "shared_directory"]
+__all__ = ["SYSTEM_METRICS", "Merged", "Metrics", "instrument_system", "shared_directory", "uptime"]
 
 _WORTH_COMPRESSING = 1024
 

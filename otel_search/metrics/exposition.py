@@ -8,18 +8,18 @@ exemplars and knows one process.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import exposition
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 
 from otel_search.metrics.merging import Attributes, Family, Merged
 from otel_search.metrics.names import label_name, metric_name
 from otel_search.metrics.snapshot import COUNTER, HISTOGRAM
+from otel_search.metrics.turns import Turns
 
 __all__ = ["TEXT", "content_type", "labels_of", "render"]
 
@@ -86,43 +86,49 @@ class _Families:
         info.add_sample("target_info", labels_of(labels.items()), 1)
         yield info
         taken: dict[str, Family] = {}
+        turns = Turns()
         for family in self._merged.families.values():
-            time.sleep(0)  # lets the event loop's thread have its turn
             name, unit = metric_name(family.name, family.unit, family.kind)
             first = taken.setdefault(name, family)
             if first is family:
-                yield _metric(family, name, unit)
+                yield _metric(family, name, unit, turns)
             else:
                 _logger.debug("/metrics leaves %s out: %s has its name", family.name, first.name)
 
 
-def _metric(family: Family, name: str, unit: str) -> Metric:
+def _metric(family: Family, name: str, unit: str, turns: Turns) -> Metric:
     description = " ".join(family.description.split()) or f"OpenTelemetry metric {family.name}."
     metric = Metric(name, description, _TYPES.get(family.kind, "gauge"), unit)
+    # Gone through once, so they need not all be there at once.
+    metric.samples = _samples(family, name, turns)  # type: ignore[assignment]
+    return metric
+
+
+def _samples(family: Family, name: str, turns: Turns) -> Iterator[Sample]:
     seen: set[tuple[tuple[str, str], ...]] = set()
     for attributes, value in family.points.items():
+        turns.give()
         labels = labels_of(attributes)
         key = tuple(sorted(labels.items()))
         if key in seen:
             continue  # two sets of attributes that differ only in what a label cannot be called
         seen.add(key)
         if family.kind == HISTOGRAM:
-            _histogram(metric, name, labels, value)
+            yield from _of_histogram(name, labels, value)
         elif family.kind == COUNTER:
-            metric.add_sample(f"{name}_total", labels, value[0], exemplar=_exemplar(value[1]))
+            yield Sample(f"{name}_total", labels, value[0], None, _exemplar(value[1]))
         else:
-            metric.add_sample(name, labels, value[0])
-    return metric
+            yield Sample(name, labels, value[0])
 
 
-def _histogram(metric: Metric, name: str, labels: dict[str, str], value: list[Any]) -> None:
+def _of_histogram(name: str, labels: dict[str, str], value: list[Any]) -> Iterator[Sample]:
     count, total, bounds, counts, exemplars = value
     below = 0
     for bound, here, exemplar in zip([*map(float, bounds), "+Inf"], counts, exemplars, strict=True):
         below += here
-        metric.add_sample(f"{name}_bucket", {**labels, "le": str(bound)}, below, exemplar=_exemplar(exemplar))
-    metric.add_sample(f"{name}_count", labels, count)
-    metric.add_sample(f"{name}_sum", labels, total)
+        yield Sample(f"{name}_bucket", {**labels, "le": str(bound)}, below, None, _exemplar(exemplar))
+    yield Sample(f"{name}_count", labels, count)
+    yield Sample(f"{name}_sum", labels, total)
 
 
 def _exemplar(found: list[Any] | None) -> Exemplar | None:

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from otel_search.metrics.snapshot import COUNTER, GAUGE, HISTOGRAM, Snapshot
+from otel_search.metrics.turns import Turns
 
 WORKER = "worker"
 
@@ -79,6 +80,7 @@ class Merged:
             resource = snapshot["resource"]
             known = resource if self.resource is None else self.resource
             self.resource = {key: value for key, value in known.items() if resource.get(key) == value}
+        turns = Turns()
         for name, unit, description, kind, points in snapshot["families"]:
             of_machine = name.startswith("system.")
             if not living and (of_machine or kind not in (COUNTER, HISTOGRAM)):
@@ -99,6 +101,7 @@ class Merged:
                 chosen = next((how for pattern, how in self._gauges if fnmatchcase(name, pattern)), None)
                 aggregate, label = AGGREGATIONS[chosen or "last"], None if chosen else worker
             for attributes, value in points:
+                turns.give()
                 key = tuple((each[0], each[1]) for each in attributes)
                 if label is not None:
                     key = (*key, (WORKER, label))

@@ -12,7 +12,6 @@ import bisect
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from opentelemetry.sdk.metrics import export
 
 from otel_search.metrics import exponential
 from otel_search.metrics.garbage import collected
+from otel_search.metrics.turns import Turns
 
 _logger = logging.getLogger("otel_search.metrics")
 
@@ -88,11 +88,11 @@ class Reading:
                 key: _text(value) for key, value in getattr(self._resource(), "attributes", {}).items()
             }
             exemplars: dict[Any, dict[int, list[Any]]] = {}
+            turns = Turns()
             for resource_metrics in data.resource_metrics if data is not None else ():
                 for scope_metrics in resource_metrics.scope_metrics:
-                    time.sleep(0)  # lets the event loop's thread have its turn
                     for metric in scope_metrics.metrics:
-                        family = self._family(metric, exemplars)
+                        family = self._family(metric, exemplars, turns)
                         if family is not None:
                             families.append(family)
             self._exemplars = exemplars
@@ -101,7 +101,7 @@ class Reading:
     def _resource(self) -> Any:
         return getattr(getattr(self._provider, "_sdk_config", None), "resource", None)
 
-    def _family(self, metric: Any, exemplars: dict[Any, dict[int, list[Any]]]) -> list[Any] | None:
+    def _family(self, metric: Any, exemplars: dict[Any, dict[int, list[Any]]], turns: Turns) -> list[Any] | None:
         data, points = metric.data, []
         if isinstance(data, export.Sum):
             kind = COUNTER if data.is_monotonic else UP_DOWN
@@ -115,6 +115,7 @@ class Reading:
                 _logger.warning("/metrics leaves %s out: %s has no place there", metric.name, type(data).__name__)
             return None
         for point in data.data_points:
+            turns.give()
             attributes = sorted([key, _text(value)] for key, value in (point.attributes or {}).items())
             if kind == HISTOGRAM:
                 bounds, counts = self._buckets(metric, attributes, point)

@@ -8,6 +8,7 @@ the thread that collects them.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
@@ -39,6 +40,8 @@ SYSTEM_METRICS: dict[str, list[str] | None] = {
 """The metrics of `opentelemetry-instrumentation-system-metrics` that are on, with their states."""
 
 _SAME_COLLECTION = 0.05
+_QUOTA_SECONDS = 10.0
+"""A container's quota may be changed while it runs, but not often."""
 
 _READ_BY: dict[str, Callable[[], Any]] = {
     "process.cpu.utilization": lambda: psutil.Process().cpu_percent(),
@@ -82,7 +85,12 @@ def available() -> dict[str, list[str] | None]:
 
 def uptime() -> float:
     """Seconds since this process was started; a forked one, since the fork."""
-    return max(0.0, time.time() - float(psutil.Process().create_time()))
+    return max(0.0, time.time() - _started(os.getpid()))
+
+
+@functools.lru_cache(maxsize=1)
+def _started(pid: int) -> float:
+    return float(psutil.Process(pid).create_time())
 
 
 class Limits:
@@ -92,6 +100,7 @@ class Limits:
         self._last: tuple[int, float, float] | None = None
         self._utilization = 0.0
         self._memory: tuple[float, container.Memory] | None = None
+        self._quota: tuple[float, float] | None = None
 
     def instrument(self) -> None:
         """Observe them at each collection."""
@@ -99,7 +108,7 @@ class Limits:
         semconv.MEMORY_UTILIZATION.observed_on(meter, self._of_memory(lambda memory: memory.utilization))
         semconv.MEMORY_LIMIT.observed_on(meter, self._of_memory(lambda memory: memory.limit))
         semconv.CPU_UTILIZATION.observed_on(meter, lambda _: [Observation(self.cpu_utilization())])
-        semconv.CPU_LIMIT.observed_on(meter, lambda _: [Observation(container.cpus())])
+        semconv.CPU_LIMIT.observed_on(meter, lambda _: [Observation(self._cpus())])
         semconv.PROCESS_UPTIME.observed_on(meter, lambda _: [Observation(uptime())])
 
     def _of_memory(
@@ -120,6 +129,12 @@ class Limits:
         if self._last is None or self._last[0] != pid:
             self._last = pid, now, used
         elif now - self._last[1] >= 1:
-            self._utilization = (used - self._last[2]) / (now - self._last[1]) / container.cpus()
+            self._utilization = (used - self._last[2]) / (now - self._last[1]) / self._cpus()
             self._last = pid, now, used
         return self._utilization
+
+    def _cpus(self) -> float:
+        now = time.monotonic()
+        if self._quota is None or now - self._quota[0] > _QUOTA_SECONDS:
+            self._quota = now, container.cpus()
+        return self._quota[1]
