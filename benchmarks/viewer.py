@@ -216,7 +216,9 @@ def measure(url: str, endpoint: str, numbers: list[int], rate: int, database: Pa
                   f"{(number - stored) / seconds:.0f} spans/s, busy {busy} times")  # fmt: skip
             stored = number
             time.sleep(3)  # the last of them are being written
-            print(f"{number} spans sent, file {database.stat().st_size / 1024**2:.0f} MiB")
+            log = database.with_name(f"{database.name}-wal")
+            print(f"{number} spans sent, file {database.stat().st_size / 1024**2:.0f} MiB, "
+                  f"SQLite's log beside it {log.stat().st_size / 1024**2:.0f} MiB")  # fmt: skip
             for page, milliseconds in ask(client, url).items():
                 print(f"  {page:32} {milliseconds:7.1f} ms")
 

@@ -234,14 +234,87 @@ def test_an_exponential_histogram_has_the_bounds_that_its_scale_means(store):
     assert rows(store, "SELECT bounds, buckets FROM points WHERE count = 7") == [("[2.0,4.0,8.0]", "[1,2,4,0]")]
 
 
-def test_nothing_is_taken_while_far_too_much_is_kept(store):
-    add(store, search()[1])
-    with store._changed:  # as if deleting did not keep up
-        kept, store._size = store._size, 3 * store.max_size
-    assert not store.add(search()[1])
-    with store._changed:
-        store._size = kept
-    assert store.add(search()[1])
+def test_nothing_is_taken_while_nothing_can_be_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr("otel_search.viewer.store._RETENTION_INTERVAL", 0.05)
+    store = Store(tmp_path / "telemetry.db", max_size=1024**2)
+    delete = store._retention.delete_oldest
+
+    def failing():
+        raise sqlite3.OperationalError("disk I/O error")
+
+    try:
+        store._retention.delete_oldest = failing
+        eventually(lambda: not store.add(searches(100)))
+        assert store.flush()
+        assert store.state.size < 1.5 * 1024**2
+        store._retention.delete_oldest = delete
+        eventually(lambda: store.add(searches(100)))
+    finally:
+        store.close()
+
+
+def searches(count):
+    """One export request with many traces, and as many log lines."""
+    request = search()[1]
+    for _ in range(count - 1):
+        request.MergeFrom(search()[1])
+    return request
+
+
+@pytest.mark.parametrize("max_size", [4 * 1024**2, 8 * 1024**2])
+def test_what_comes_as_fast_as_it_can_stays_within_the_size(tmp_path, max_size):
+    path = tmp_path / "telemetry.db"
+    peaks = []
+
+    def look():
+        peaks.append(sum(found.stat().st_size for found in tmp_path.iterdir() if found.name.endswith(("db", "wal"))))
+
+    store = Store(path, max_size=max_size)
+    try:
+        sent = 0
+        while sent < 1.5 * max_size:  # several times as much, with its indices
+            for request in (searches(100), lines(*["a line that is kept for a while"] * 200), gauge(sent)):
+                sent += request.ByteSize()
+                while not store.add(request):
+                    look()
+            look()
+        while not store.flush(0.01):
+            look()
+        assert store.state.lost == 0
+        ((kept, newest),) = rows(store, "SELECT count(*), max(id) FROM traces")
+        assert max_size // 10_000 < kept < newest / 2
+    finally:
+        store.close()
+    assert path.stat().st_size <= max_size, "it never gets shorter: so large it was at most"
+    assert max(peaks) <= 1.2 * max_size, "with SQLite's log beside it"
+
+
+def test_a_file_that_was_allowed_to_be_larger_is_emptied_beside_what_comes(tmp_path):
+    path = tmp_path / "telemetry.db"
+    before = Store(path, max_size=64 * 1024**2)
+    for _ in range(60):
+        assert before.add(searches(100))
+    assert before.flush()
+    size = before.state.size
+    before.close()
+    after = Store(path, max_size=size // 4)
+    try:
+        add(after, search(route="/newest")[1])
+        eventually(lambda: after.state.size <= size // 4)
+        assert rows(after, "SELECT count(*) FROM traces WHERE route = '/newest'") == [(1,)]
+    finally:
+        after.close()
+
+
+def test_resources_alone_do_not_fill_the_file(tmp_path):
+    store = Store(tmp_path / "telemetry.db", max_size=1024**2)
+    try:
+        for number in range(400):
+            add(store, lines("line", service=f"{number}" + "s" * 20_000))
+        assert store.state.size <= 1024**2
+        assert rows(store, "SELECT body FROM logs ORDER BY id DESC LIMIT 1") == [("line",)]
+    finally:
+        store.close()
 
 
 def test_log_records_of_any_time_make_room_too(tmp_path):

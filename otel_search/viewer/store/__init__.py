@@ -7,7 +7,6 @@ the writer. Age and size are bounded: the oldest goes first.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import logging
 import os
@@ -17,10 +16,10 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otel_search.viewer.store.file import StoreError, locked, opened
 from otel_search.viewer.store.retention import Retention
 from otel_search.viewer.store.rows import Rows
 
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
     from otel_search.viewer.otlp import ExportRequest
 
-SCHEMA_VERSION = 1
+__all__ = ["DEFAULT_MAX_AGE", "DEFAULT_MAX_SIZE", "MAX_QUEUE", "State", "Store", "StoreError"]
+
 MAX_QUEUE = 64 * 1024 * 1024
 """Bytes of export requests that may wait to be written."""
 
@@ -37,18 +37,24 @@ DEFAULT_MAX_SIZE = 512 * 1024 * 1024
 DEFAULT_MAX_AGE = 24 * 3600.0
 
 _BATCH = 4 * 1024 * 1024
+_SHARE = 64
+"""A batch is at most this part of what may be kept, and a request more."""
+
+_GROWTH = 4
+"""Bytes in the file, at most as a rule, for each byte that was sent: rows, indices and words."""
+
+_MOST_ROOM = 8
+"""No more than this part of what may be kept is made free at once."""
+
+_SHARE_OF_LOG, _MOST_LOG = 6, 32 * 1024 * 1024
+"""What the log beside the file may take of what may be kept: this part, and no more than so many bytes."""
+
 _RETENTION_INTERVAL = 5.0
-_SHRINKING = 0.5
-_OVERRUN = 2
-"""From how many times what may be kept nothing more is taken until the oldest has gone."""
+_DELETING = 0.5
 
 _BUSY = 30.0
 
 logger = logging.getLogger(__name__)
-
-
-class StoreError(RuntimeError):
-    """The file cannot be used; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Store:
 
     Args:
         path: The file; it is made if it is not there.
-        max_size: Bytes to keep in it: beyond, the oldest goes, and beyond twice as many nothing more is taken meanwhile.
+        max_size: Bytes to keep in it: the oldest goes before more is written.
         max_age: Seconds that something is kept.
         max_queue: Bytes of export requests that may wait to be written.
 
@@ -97,14 +103,15 @@ class Store:
         self.max_size = max_size
         self.max_age = max_age
         self._max_queue = max_queue
-        self._lock = _locked(path)
+        self._lock = locked(path)
+        log = min(max_size // _SHARE_OF_LOG, _MOST_LOG)
         try:
-            self._connection = _open(path)
+            self._connection = opened(path, log)
         except StoreError:
             os.close(self._lock)
             raise
         self._rows = Rows(self._connection)
-        self._retention = Retention(self._connection, max_size=max_size, max_age=max_age)
+        self._retention = Retention(self._connection, max_size=max_size - log, max_age=max_age)
         self._changed = threading.Condition()
         self._queue: deque[tuple[int, ExportRequest]] = deque()
         self._waiting = 0
@@ -113,6 +120,7 @@ class Store:
         self._size = self._retention.size()
         self._clear = False
         self._deleted = False
+        self._stuck = False
         self._stopping = False
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -125,12 +133,12 @@ class Store:
         """Take an export request to be written soon.
 
         Returns:
-            False if too much is waiting, or has yet to be deleted: the sender has to come again.
+            False if too much is waiting, or nothing can be deleted to make room: the sender has to come again.
         """
         size = request.ByteSize()
         with self._changed:
             full = self._waiting and self._waiting + size > self._max_queue
-            if self._stopping or full or self._size > self.max_size * _OVERRUN:
+            if self._stopping or full or self._stuck:
                 return False
             self._queue.append((size, request))
             self._waiting += size
@@ -197,9 +205,10 @@ class Store:
 
     def _run(self) -> None:
         checked = 0.0
+        goes_on = True  # the file may be of a viewer that was allowed more
         while True:
             with self._changed:
-                pause = 0.0 if self._size > self.max_size else _RETENTION_INTERVAL
+                pause = 0.0 if goes_on else _RETENTION_INTERVAL
                 self._changed.wait_for(lambda: self._queue or self._clear or self._stopping, pause)
                 if self._stopping and not self._queue:
                     return
@@ -207,16 +216,15 @@ class Store:
                 clear = self._clear
             if clear:
                 self._transaction(self._retention.clear)
+            self._make_room(min(size * _GROWTH, self.max_size // _MOST_ROOM))
             if batch:
                 self._write(batch)
             if time.monotonic() - checked > _RETENTION_INTERVAL:
-                self._shrink(self._retention.delete_old)
-                self._transaction(self._retention.delete_orphans)
+                self._delete_old()
                 checked = time.monotonic()
-            if self._retention.is_too_large:
-                self._shrink(self._retention.delete_oldest)
             with self._changed:
                 self._size = self._retention.size()
+                goes_on = not self._stuck and not self._retention.has_room(0)
                 self._waiting -= size
                 self._clear = self._clear and not clear
                 self._version += bool(batch) or clear
@@ -225,7 +233,7 @@ class Store:
     def _take(self) -> tuple[list[ExportRequest], int]:
         batch: list[ExportRequest] = []
         taken = 0
-        while self._queue and taken < _BATCH:
+        while self._queue and taken < min(_BATCH, self.max_size // _SHARE):
             size, request = self._queue.popleft()
             batch.append(request)
             taken += size
@@ -242,16 +250,33 @@ class Store:
                 self._lost += 1
                 logger.warning("an export request cannot be written to %s: %s", self.path, error)
 
-    def _shrink(self, delete: Callable[[], bool]) -> None:
-        """Delete portion after portion, for as long as writing may be held up."""
-        end = time.monotonic() + _SHRINKING
-        while time.monotonic() < end and not self._stopping:
-            error = self._transaction(delete)
-            if error is not None:
-                logger.warning("nothing can be deleted from %s: %s", self.path, error)
+    def _make_room(self, wanted: int) -> None:
+        """Delete the oldest until so many bytes fit: what is sent faster than that waits in the queue.
+
+        Of a file that was allowed to be larger a part goes at a time, and more than comes.
+        """
+        enough = self._retention.size() - 2 * wanted
+        while not self._retention.has_room(wanted):
+            if not self._deletes(self._retention.delete_oldest):
+                self._stuck = not self._retention.has_room(0)
                 return
-            if not self._deleted or (delete == self._retention.delete_oldest and not self._retention.is_too_large):
-                return
+            if self._retention.size() <= enough:
+                break
+        self._stuck = False
+
+    def _delete_old(self) -> None:
+        """Delete what is too old, portion after portion, for as long as writing may be held up."""
+        end = time.monotonic() + _DELETING
+        while self._deletes(self._retention.delete_old) and time.monotonic() < end and not self._stopping:
+            pass
+        self._transaction(self._retention.delete_orphans)
+
+    def _deletes(self, delete: Callable[[], bool]) -> bool:
+        """Whether a portion has gone."""
+        error = self._transaction(delete)
+        if error is not None:
+            logger.warning("nothing can be deleted from %s: %s", self.path, error)
+        return error is None and self._deleted
 
     def _transaction(self, work: Callable[[], object]) -> Exception | None:
         """Do `work` in a transaction; the error if it was rolled back."""
@@ -267,38 +292,3 @@ class Store:
         if self._deleted:
             self._rows.forget()
         return None
-
-
-def _locked(path: Path) -> int:
-    """The file, for this process alone: two writers would hold up each other."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        # Not the kind of lock that SQLite takes, which this neither gives nor loses.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(f"{path} is in use by another viewer: take another file, or end that one") from error
-    return descriptor
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if version != SCHEMA_VERSION and tables:
-            raise StoreError(f"{path} is not a file of this version of the viewer: take another file, or delete it")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        connection.execute("PRAGMA cache_size = -65536")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        if not tables:
-            schema = resources.files(__name__).joinpath("schema.sql").read_text(encoding="utf-8")
-            connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    except sqlite3.Error as error:
-        raise StoreError(f"{path} cannot be used: {error}") from error
-    return connection

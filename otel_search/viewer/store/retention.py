@@ -10,8 +10,12 @@ from otel_search.viewer.store.counts import MINUTE, SECOND
 if TYPE_CHECKING:
     import sqlite3
 
-# Rows that go in one transaction, so that writing goes on in between.
-_TRACES, _LOGS, _POINTS = 1_000, 3_000, 5_000
+# Rows that go in one transaction, so that writing goes on in between. The more they are, the less often each page
+# of the indices is written; of a smaller store they would be too large a part.
+_TRACES, _LOGS, _POINTS = 4_000, 12_000, 20_000
+_WHOLE_PORTIONS = 256 * 1024 * 1024
+
+_OLDEST = "SELECT id FROM traces WHERE start < ? ORDER BY start LIMIT ?"
 
 _SHARE = 0.1
 """The largest part of all log records that goes at once."""
@@ -39,6 +43,9 @@ class Retention:
         self._connection = connection
         self._max_size = max_size
         self._max_age = max_age
+        self._traces, self._logs, self._points = (
+            max(1, min(rows, rows * max_size // _WHOLE_PORTIONS)) for rows in (_TRACES, _LOGS, _POINTS)
+        )
 
     def size(self) -> int:
         """Bytes in use in the file."""
@@ -48,10 +55,9 @@ class Retention:
         )
         return (pages - free) * page_size
 
-    @property
-    def is_too_large(self) -> bool:
-        """Whether more is in use than may be."""
-        return self.size() > self._max_size
+    def has_room(self, wanted: int) -> bool:
+        """Whether so many bytes more may be in use."""
+        return self.size() + wanted <= self._max_size
 
     def delete_old(self) -> bool:
         """Delete a portion of what is too old; whether anything went."""
@@ -60,27 +66,37 @@ class Retention:
         return self._delete_before(now - int(self._max_age * SECOND))
 
     def delete_oldest(self) -> bool:
-        """Delete a portion of the oldest, however old it is; whether anything went."""
+        """Delete a portion of the oldest, however old it is, and what only it referred to; whether anything went."""
         ends = (
-            self._value("SELECT start FROM traces ORDER BY start LIMIT 1 OFFSET ?", _TRACES),
-            self._value("SELECT until FROM points ORDER BY until LIMIT 1 OFFSET ?", _POINTS),
+            self._value("SELECT start FROM traces ORDER BY start LIMIT 1 OFFSET ?", self._traces),
+            self._value("SELECT until FROM points ORDER BY until LIMIT 1 OFFSET ?", self._points),
         )
         known = [end for end in ends if end is not None]
         # The row at such an end goes itself, so something always does; few rows go whatever their times.
         deleted = self._delete_before(min(known) + 1 if known else _LATEST)
-        return self._delete_share_of_logs() or deleted
+        deleted = self._delete_share_of_logs() or deleted
+        self.delete_orphans()
+        # Resources go by their age alone; without anything that refers to them they all may.
+        return deleted or (not self._is_empty and self.clear())
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._connection.execute("SELECT 1 FROM resources").fetchone() is None
 
     def _delete_share_of_logs(self) -> bool:
         """Delete as large a part of the log records as of the traces, whatever times they say."""
         (first, last), (first_trace, last_trace) = (
-            self._connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()  # noqa: S608
+            # Both in one query would read the whole table.
+            self._connection.execute(
+                f"SELECT (SELECT min(id) FROM {table}), (SELECT max(id) FROM {table})"  # noqa: S608
+            ).fetchone()
             for table in ("logs", "traces")
         )
         if first is None:
             return False
         traces = 0 if first_trace is None else last_trace - first_trace + 1
-        share = min(_TRACES / traces, _SHARE) if traces else _SHARE
-        self._delete_logs(first + min(int((last - first + 1) * share), 2 * _LOGS))
+        share = min(self._traces / traces, _SHARE) if traces else _SHARE
+        self._delete_logs(first + min(int((last - first + 1) * share), 2 * self._logs))
         return True
 
     def delete_orphans(self) -> bool:
@@ -124,30 +140,28 @@ class Retention:
     def _delete_before(self, end: int) -> bool:
         execute = self._connection.execute
         before = self._connection.total_changes
-        traces = [
-            row[0] for row in execute("SELECT id FROM traces WHERE start < ? ORDER BY start LIMIT ?", (end, _TRACES))
-        ]
-        for trace in traces:
-            execute(
-                "INSERT INTO span_words (span_words, rowid, name, status_message, attributes, events)"
-                " SELECT 'delete', id, name, status_message, attributes, events FROM spans WHERE trace = ?",
-                (trace,),
-            )
-            execute("DELETE FROM calls WHERE span IN (SELECT id FROM spans WHERE trace = ?)", (trace,))
-            execute("DELETE FROM spans WHERE trace = ?", (trace,))
-            execute("DELETE FROM traces WHERE id = ?", (trace,))
+        # A statement for all of them: at the beginning of each, the full-text index writes down what it has in memory.
+        portion = (end, self._traces)
+        execute(
+            "INSERT INTO span_words (span_words, rowid, name, status_message, attributes, events)"  # noqa: S608
+            f" SELECT 'delete', id, name, status_message, attributes, events FROM spans WHERE trace IN ({_OLDEST})",
+            portion,
+        )
+        execute(f"DELETE FROM calls WHERE span IN (SELECT id FROM spans WHERE trace IN ({_OLDEST}))", portion)  # noqa: S608
+        execute(f"DELETE FROM spans WHERE trace IN ({_OLDEST})", portion)  # noqa: S608
+        execute(f"DELETE FROM traces WHERE id IN ({_OLDEST})", portion)  # noqa: S608
         # Log records lie in the order of their arrival, which is nearly that of their times.
         last = execute(
             "SELECT max(id) FROM (SELECT id FROM logs WHERE id < coalesce("
             "(SELECT id FROM logs WHERE time >= ? ORDER BY id LIMIT 1), 9e18) ORDER BY id LIMIT ?)",
-            (end, _LOGS),
+            (end, self._logs),
         ).fetchone()[0]
         if last is not None:
             self._delete_logs(last)
         execute(
             "DELETE FROM points WHERE (series, time) IN"
             " (SELECT series, time FROM points WHERE until < ? ORDER BY until LIMIT ?)",
-            (end, _POINTS),
+            (end, self._points),
         )
         execute("DELETE FROM exemplars WHERE time < ?", (end,))
         execute("DELETE FROM requests WHERE step = 5 AND slot < ?", (end // SECOND,))
