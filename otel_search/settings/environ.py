@@ -17,6 +17,12 @@ DEFAULTS = {
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     # The stable names; without it contrib's instrumentors still speak the old ones.
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
+    # An export takes its time whatever is in it, and requests wait meanwhile: fewer of them, and room for what comes meanwhile.
+    # A thousand spans are within the four megabytes that a gRPC receiver takes.
+    "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1024",
+    "OTEL_BLRP_MAX_QUEUE_SIZE": "8192",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "1024",
     # Captured headers (off by default) must not carry what lets people in.
     "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS": (
         ".*authorization.*,.*cookie.*,.*api[-_]?key.*,.*token.*,.*secret.*,.*password.*,.*session.*"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from urllib.parse import urlsplit
 
+from otel_search.settings import DEFAULTS
+
 SIGNALS = ("TRACES", "METRICS", "LOGS")
 
 Environment = MutableMapping[str, str]
@@ -100,8 +102,8 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
     for processor, delay in (("BSP", "5000"), ("BLRP", "1000")):
         yield f"OTEL_{processor}_SCHEDULE_DELAY", _milliseconds(delay)
         yield f"OTEL_{processor}_EXPORT_TIMEOUT", _milliseconds("30000")
-        yield f"OTEL_{processor}_MAX_QUEUE_SIZE", _size("2048")
-        yield f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE", _size("512")
+        for size in (f"OTEL_{processor}_MAX_QUEUE_SIZE", f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE"):
+            yield size, _size(DEFAULTS[size])
     yield "OTEL_METRIC_EXPORT_INTERVAL", _number(0.001, _LARGE, "milliseconds, above 0", "60000", float)
     yield "OTEL_METRIC_EXPORT_TIMEOUT", _number(0.001, _LARGE, "milliseconds, above 0", "30000", float)
     yield (
@@ -185,10 +187,10 @@ def _correct_excluded_urls(environ: Environment) -> list[str]:
 
 def _correct_batch_size(environ: Environment, processor: str) -> list[str]:
     queue, batch = f"OTEL_{processor}_MAX_QUEUE_SIZE", f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE"
-    queue_size, text = int(environ.get(queue) or 2048), environ.get(batch) or "512"
-    if int(text) <= queue_size:
+    queue_size, chosen = int(environ.get(queue) or DEFAULTS[queue]), environ.get(batch) or DEFAULTS[batch]
+    if int(chosen) <= queue_size:
         return []
     environ[batch] = str(queue_size)
-    if queue in environ and batch not in environ:
+    if chosen == DEFAULTS[batch]:
         return []  # a small queue, and a batch size that nobody has chosen
-    return [_fault(batch, text, str(queue_size), f"a whole number, at most {queue} ({queue_size})")]
+    return [_fault(batch, chosen, str(queue_size), f"a whole number, at most {queue} ({queue_size})")]

@@ -1,0 +1,40 @@
+"""Values of OpenTelemetry's own variables that do not fit together."""
+
+from __future__ import annotations
+
+import pytest
+
+from otel_search.settings import DEFAULTS
+from otel_search.telemetry.standard_variables import correct
+
+QUEUE, BATCH = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+
+
+def test_our_batches_fit_into_our_queues() -> None:
+    for processor in ("BSP", "BLRP"):
+        queue, batch = (
+            int(DEFAULTS[f"OTEL_{processor}_{name}"]) for name in ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")
+        )
+        assert batch <= queue // 2, "there is room for what comes while a batch is sent"
+
+
+@pytest.mark.parametrize("defaults", [{}, DEFAULTS], ids=["before the defaults", "after them"])
+@pytest.mark.parametrize("queue", ["16", "600"])
+def test_a_small_queue_has_small_batches_and_nothing_is_said(defaults: dict[str, str], queue: str) -> None:
+    environ = {**defaults, QUEUE: queue}
+    assert correct(environ) == []
+    assert environ[BATCH] == queue
+
+
+def test_a_batch_that_somebody_has_chosen_and_that_does_not_fit_is_said() -> None:
+    environ = {**DEFAULTS, QUEUE: "600", BATCH: "700"}
+    assert correct(environ) == [
+        f"{BATCH}='700' is not accepted, using 600; accepted: a whole number, at most {QUEUE} (600)"
+    ]
+    assert environ[BATCH] == "600"
+
+
+def test_a_large_batch_and_a_large_queue_are_left_alone() -> None:
+    environ = {**DEFAULTS, QUEUE: "100000", BATCH: "20000"}
+    assert correct(environ) == []
+    assert (environ[QUEUE], environ[BATCH]) == ("100000", "20000")
