@@ -190,14 +190,17 @@ def test_a_place_taken_over_keeps_its_counts(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.json", "0.lock", "0.sock"]
 
 
-def test_a_file_that_cannot_be_read_is_nothing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_nothing_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "0.json").write_bytes(b"[{")
+    assert workers._parts(tmp_path / "0.json") == workers._parts(tmp_path / "1.json") == []
     (tmp_path / "1.lock").touch()
     place = workers._Place(tmp_path, lambda: of(["requests", "", "", COUNTER, [[[], [5, None]]]]))
     merged = Merged()
     place.read_all(merged)
     assert merged.families["requests"].points[()][0] == 5
     place._held.close()
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "otel_search.metrics"]
+    assert said.endswith(f"{tmp_path}/0.json")
 
 
 def test_a_delta_reader_is_not_read_from(monkeypatch: pytest.MonkeyPatch) -> None:

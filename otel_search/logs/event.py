@@ -26,7 +26,7 @@ from otel_search.logs.behind import Behind
 from otel_search.logs.outputs import Outputs
 from otel_search.logs.sampling import Sampler
 from otel_search.logs.values import MAX_TEXT, Values
-from otel_search.settings.accepts import Sampling
+from otel_search.settings.values import Sampling
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 

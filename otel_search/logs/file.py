@@ -15,7 +15,7 @@ import os
 import time
 from pathlib import Path
 
-from otel_search.settings.accepts import Rotation
+from otel_search.settings.values import Rotation
 
 _MODE = 0o640
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from otel_search.settings.accepts import Sampling
+from otel_search.settings.values import Sampling
 
 _MAX_KEYS = 1_000
 _SECOND = 1.0

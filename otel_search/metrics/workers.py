@@ -20,6 +20,7 @@ Who the workers of a server are, and where they meet, is said in `group.py`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import selectors
@@ -287,8 +288,20 @@ def _ask(directory: Path, numbers: Iterable[int], what: bytes) -> _Asked:
 
 
 def _parts(path: Path) -> list[Any]:
+    """What a worker has written, or nothing if there is no such file yet."""
     try:
         parts = orjson.loads(path.read_bytes())
-    except (OSError, ValueError):
+        if isinstance(parts, list):
+            return parts
+    except FileNotFoundError:
         return []
-    return parts if isinstance(parts, list) else []
+    except (OSError, ValueError):
+        pass
+    _say_unreadable(path)
+    return []
+
+
+@functools.lru_cache(maxsize=64)
+def _say_unreadable(path: Path) -> None:
+    """Once for each file."""
+    _logger.warning("what a worker has counted cannot be read, /metrics goes without it: %s", path)

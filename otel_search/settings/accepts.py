@@ -9,8 +9,6 @@ from typing import Any
 
 from otel_search.settings.values import Rotation, Sampling, SlowQuery, seconds, words
 
-__all__ = ["Rotation", "Sampling", "SlowQuery"]  # beside what accepts them
-
 
 @dataclass(frozen=True)
 class Accepts:

@@ -11,7 +11,7 @@ from opentelemetry import trace
 
 from otel_search.elasticsearch.operation_log import OperationLog
 from otel_search.settings import Settings
-from otel_search.settings.accepts import SlowQuery
+from otel_search.settings.values import SlowQuery
 from tests.elasticsearch.clients import Caller
 from tests.elasticsearch.recorded import Recorded, recording
 from tests.elasticsearch.scripted import ScriptedServer

@@ -15,14 +15,14 @@ import pytest
 
 from otel_search.logs.file import LogFile
 from otel_search.settings import Settings
-from otel_search.settings.accepts import Rotation
+from otel_search.settings.values import Rotation
 from tests.service import eventually, serve
 
 WRITER = """
 import sys
 from pathlib import Path
 from otel_search.logs.file import LogFile
-from otel_search.settings.accepts import Rotation
+from otel_search.settings.values import Rotation
 path, name, lines = sys.argv[1:]
 file = LogFile(Path(path), Rotation(20_000), 500)
 for number in range(int(lines)):
@@ -94,7 +94,7 @@ def test_a_disk_without_room_keeps_no_part_of_a_line(tmp_path: Path) -> None:
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "from otel_search.logs.file import LogFile\n"
-        "from otel_search.settings.accepts import Rotation\n"
+        "from otel_search.settings.values import Rotation\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
         "file = LogFile(Path(sys.argv[1]), Rotation.parse('off'), 5)\n"

@@ -13,7 +13,7 @@ import structlog
 from otel_search import logs
 from otel_search.logs.sampling import Sampler
 from otel_search.settings import Settings
-from otel_search.settings.accepts import Sampling
+from otel_search.settings.values import Sampling
 
 from .conftest import Chain
 
