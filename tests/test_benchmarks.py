@@ -133,6 +133,11 @@ def test_every_dimension_can_be_measured(name):
         ("parts", ["--rounds", "1", "--seconds", "0.001"], "| encoding a log record |"),
         ("redaction", ["--number", "1"], "query string"),
         (
+            "shares",
+            ["--rounds", "1", "--requests", "5", "--loads", "categories", "--only", "redaction"],
+            "| without redaction |",
+        ),
+        (
             "scrapes",
             ["--rounds", "1", "--seconds", "0.5", "--number", "3", "--workers", "1"],
             "p99 with over p99 without",
