@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from otel_search import semconv
@@ -73,6 +74,36 @@ def read_bulk(body: dict[str, Any], facts: Facts) -> None:
         if body.get("errors") is True:
             facts.outcome = PARTIAL
         return
+    counted = _all_ok(items) if body.get("errors") is False else None
+    if counted is None:
+        counted = _one_by_one(items, facts)
+    facts.batch, facts.items = len(items), counted
+    errors: dict[str, int] = {}
+    for (_, _, outcome), count in counted.items():
+        if outcome != "ok":
+            errors[outcome] = errors.get(outcome, 0) + count
+    facts.failed = sum(errors.values())
+    if facts.failed:
+        found[semconv.BULK_FAILED] = facts.failed
+        found[semconv.BULK_ERRORS] = listed(errors)
+        facts.outcome = PARTIAL
+        if facts.failed == facts.batch:
+            facts.outcome = ERROR
+            facts.failed_as = next(iter(errors)) if len(errors) == 1 else MIXED
+
+
+def _all_ok(items: list[Any]) -> dict[tuple[str, str, str], int] | None:
+    """The items of a reply that says that none has failed; `None` if they are not as they should be."""
+    try:
+        counted = Counter([(result["_index"], action) for item in items for action, result in item.items()])
+    except (AttributeError, KeyError, TypeError):
+        return None
+    if not all(type(index) is str and action in _ACTIONS for index, action in counted):
+        return None
+    return {(index, action, "ok"): count for (index, action), count in counted.items()}
+
+
+def _one_by_one(items: list[Any], facts: Facts) -> dict[tuple[str, str, str], int]:
     counted: dict[tuple[str, str, str], int] = {}
     for item in items:
         if type(item) is not dict or not item:
@@ -90,19 +121,7 @@ def read_bulk(body: dict[str, Any], facts: Facts) -> None:
         counted[key] = counted.get(key, 0) + 1
         if outcome != "ok" and facts.first_failure is None:
             facts.first_failure = outcome
-    facts.batch, facts.items = len(items), counted
-    errors: dict[str, int] = {}
-    for (_, _, outcome), count in counted.items():
-        if outcome != "ok":
-            errors[outcome] = errors.get(outcome, 0) + count
-    facts.failed = sum(errors.values())
-    if facts.failed:
-        found[semconv.BULK_FAILED] = facts.failed
-        found[semconv.BULK_ERRORS] = listed(errors)
-        facts.outcome = PARTIAL
-        if facts.failed == facts.batch:
-            facts.outcome = ERROR
-            facts.failed_as = next(iter(errors)) if len(errors) == 1 else MIXED
+    return counted
 
 
 def read_by_query(body: dict[str, Any], facts: Facts) -> None:

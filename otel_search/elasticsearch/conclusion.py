@@ -23,7 +23,7 @@ from otel_search.elasticsearch.errors import CANCELLATIONS, error_type, root_cau
 from otel_search.elasticsearch.facts import ERROR, PARTIAL, TIMEOUT, Facts
 from otel_search.elasticsearch.helper_span import asks_in_vain, current_helper
 from otel_search.elasticsearch.reply import read
-from otel_search.elasticsearch.request import decoded, describe, type_of
+from otel_search.elasticsearch.request import QUERY_BODIES, decoded, describe, type_of
 from otel_search.elasticsearch.urls import parameters_of, templated_url
 from otel_search.lean.measurements import Point
 from otel_search.query import shapes
@@ -248,7 +248,8 @@ def _describe(call: Call, found: dict[str, Any], failure: str | None, outcome: s
         if (host, port) != call.address:
             found[semconv.SERVER_ADDRESS], found[semconv.SERVER_PORT] = host, port
         found[semconv.URL_FULL] = templated_url(base_url, target, call.parts)
-    describe(operation.name, _body(call), parameters_of(target), found, text=call.telemetry.query_text)
+    body = _body(call) if operation.name in QUERY_BODIES else None
+    describe(operation.name, body, parameters_of(target), found, text=call.telemetry.query_text)
     query_type = found.get(semconv.QUERY_TYPE)
     if query_type is not None:
         found[semconv.DB_QUERY_SUMMARY] = f"{operation.span_name} {query_type}"

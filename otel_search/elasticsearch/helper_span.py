@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from elasticsearch.helpers import BulkIndexError
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -49,7 +50,9 @@ class HelperSpan:
 
     Attributes:
         context: The context of the helper's work.
-        sees_items: Whether it is told of each item; if not, failures are taken from the replies.
+        sees_items: Whether it is told of each item.
+        sees_result: Whether the helper's result has all that failed. If it sees neither, or an error comes in the
+            place of a result, failures are taken from the replies, in which a retried item fails more than once.
     """
 
     def __init__(
@@ -64,12 +67,13 @@ class HelperSpan:
         operation = telemetry.operation(name, target if isinstance(target, str) else None, address, None)
         self.name = name
         self.telemetry = telemetry
-        self.sees_items = False
+        self.sees_items = self.sees_result = False
         self.span = tracer.start_span(operation.span_name, attributes=operation.attributes)
         self.context: Context = otel_context.set_value(_KEY, self, trace.set_span_in_context(self.span))
         self._ok = self._rows = 0
         self._is_bulk = self._is_scan = False
         self._errors: dict[str, int] = {}
+        self._replied: dict[str, int] = {}
 
     def current(self) -> _Current:
         """A context manager that makes the span current for a piece of the helper's work."""
@@ -82,7 +86,14 @@ class HelperSpan:
         self._ok += ok
         if not self.sees_items:
             for kind, count in errors.items():
-                self._fail(kind, count)
+                self._replied[kind] = self._replied.get(kind, 0) + count
+
+    def count_result(self, result: Any) -> None:
+        """What the helper returns: for a bulk helper how many items succeeded, and those that failed."""
+        if self.sees_result and type(result) is tuple and len(result) == 2 and type(result[1]) is list:
+            for item in result[1]:
+                self._fail(_kind(item))
+            self._replied = {}
 
     def count_item(self, item: Any) -> None:
         """A result that the helper hands to its caller: a hit, or whether a bulk item succeeded and the item."""
@@ -121,10 +132,13 @@ class HelperSpan:
             found[semconv.OUTCOME] = _ABANDONED
         elif error is not None:
             failure = error_type(error, self.name)
-            errors = getattr(error, "errors", None)
-            # `BulkIndexError` holds the items of the last chunk, which were not handed out.
-            for item in errors if self.sees_items and isinstance(errors, list | tuple) else ():
-                self._fail(_kind(item))
+            if isinstance(error, BulkIndexError) and (self.sees_items or self.sees_result):
+                # It holds the items of the last chunk, which were not handed out; those before had no failures.
+                self._replied = {}
+                for item in error.errors:
+                    self._fail(_kind(item))
+        for kind, count in self._replied.items():
+            self._fail(kind, count)
         failed = sum(self._errors.values())
         if self._is_bulk or failed:
             found[semconv.BULK_OK] = self._ok

@@ -30,6 +30,8 @@ _INNER = {
     "helpers.reindex": {"bulk", "scan", "streaming_bulk"},
 }
 _COUNTING = frozenset({"async_streaming_bulk", "streaming_bulk"})
+# Whose result has the items that failed, unless only their number is wanted.
+_TELLING = frozenset({"async_bulk", "bulk"})
 
 
 class Helpers:
@@ -71,7 +73,9 @@ class Helpers:
             if span is None:
                 return original(*args, **kwargs)
             with span, span.current():
-                return original(*args, **kwargs)
+                result = original(*args, **kwargs)
+                span.count_result(result)
+                return result
 
         return helper
 
@@ -82,13 +86,14 @@ class Helpers:
             if span is None:
                 return await original(*args, **kwargs)
             with span, span.current():
-                return await original(*args, **kwargs)
+                result = await original(*args, **kwargs)
+                span.count_result(result)
+                return result
 
         return helper
 
     def _generator(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def helper(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def observed(*args: Any, **kwargs: Any) -> Iterator[Any]:
             span = self._begin(name, args, kwargs)
             if span is None:
                 yield from self._counted(name, original(*args, **kwargs))
@@ -111,7 +116,7 @@ class Helpers:
                     with span.current():
                         items.close()
 
-        return helper
+        return self._unless_its_result_tells(name, original, observed)
 
     def _counted(self, name: str, items: Iterable[Any]) -> Iterable[Any]:
         """The items of a helper within a helper, counted for the outer one."""
@@ -121,8 +126,7 @@ class Helpers:
         return _counting(outer, items)
 
     def _async_generator(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        async def helper(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async def observed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             span = self._begin(name, args, kwargs)
             items = original(*args, **kwargs)
             if span is None:
@@ -149,6 +153,20 @@ class Helpers:
                     with span.current():
                         await items.aclose()
 
+        return self._unless_its_result_tells(name, original, observed)
+
+    def _unless_its_result_tells(
+        self, name: str, original: Callable[..., Any], observed: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Leave the items to a helper whose result says what failed: a step in between costs more than all else."""
+
+        @functools.wraps(original)
+        def helper(*args: Any, **kwargs: Any) -> Any:
+            outer = current_helper() if name in _COUNTING and self._active else None
+            if outer is not None and outer.sees_result and name in _INNER.get(outer.name, ()):
+                return original(*args, **kwargs)
+            return observed(*args, **kwargs)
+
         return helper
 
     def _begin(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HelperSpan | None:
@@ -170,6 +188,7 @@ class Helpers:
                 index = args[2]
             span = HelperSpan(self._telemetry, tracer, f"helpers.{name}", index, address_of(client))
             span.sees_items = name in {"parallel_bulk", *_COUNTING}
+            span.sees_result = name in _TELLING and not (args[2] if len(args) > 2 else kwargs.get("stats_only"))
         except Exception:
             faults.report("starting a helper's span")
             return None

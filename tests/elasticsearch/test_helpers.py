@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from elasticsearch import helpers
+from elasticsearch import ApiError, helpers
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
@@ -94,6 +94,38 @@ def test_a_bulk_that_raises_has_failed_with_all_its_items_counted(recorded: Reco
     assert "secret-price" not in recorded.everything()
 
 
+@pytest.mark.parametrize("stats_only", [False, True], ids=["items", "numbers"])
+def test_a_bulk_says_which_of_its_items_failed(recorded: Recorded, engine: Caller, stats_only: bool) -> None:
+    recorded.exporter.clear()
+    ok, failed = consume(
+        engine, "bulk", documents(100, bad=7), chunk_size=50, raise_on_error=False, stats_only=stats_only
+    )
+    assert (ok, failed if stats_only else len(failed)) == (93, 7)
+    parent, children = family(recorded, prefix(engine) + "bulk")
+    assert len(children) == 2
+    assert (parent.attributes["search.bulk.ok"], parent.attributes["search.bulk.failed"]) == (93, 7)
+    assert parent.attributes["search.bulk.errors"] == children[1].attributes["search.bulk.errors"]
+    assert parent.attributes["search.outcome"] == "partial"
+    assert "secret-price" not in recorded.everything()
+
+
+def test_a_bulk_that_breaks_off_keeps_what_its_replies_have_said(recorded: Recorded, server, scripted: Caller) -> None:
+    error = {"type": "mapper_parsing_exception", "reason": "secret-price"}
+    items = [
+        {"index": {"_index": "products", "status": 201}},
+        {"index": {"_index": "products", "status": 400, "error": error}},
+    ]
+    server.reply({"took": 3, "errors": True, "items": items})
+    server.reply({"error": {"type": "security_exception", "reason": "no"}, "status": 403}, status=403)
+    with pytest.raises(ApiError):
+        consume(scripted, "bulk", documents(4), chunk_size=2, raise_on_error=False)
+    parent, children = family(recorded, prefix(scripted) + "bulk")
+    assert len(children) == 2
+    assert (parent.attributes["search.bulk.ok"], parent.attributes["search.bulk.failed"]) == (1, 1)
+    assert parent.attributes["search.bulk.errors"] == "mapper_parsing_exception: 1"
+    assert parent.attributes["error.type"] == "security_exception"
+
+
 def test_partial_helpers_are_errors_if_asked(engine: Caller) -> None:
     with recording(Settings(partial_is_error=True)) as recorded:
         consume(engine, "streaming_bulk", documents(10, bad=1), raise_on_error=False)
@@ -102,7 +134,8 @@ def test_partial_helpers_are_errors_if_asked(engine: Caller) -> None:
         assert "exception" in parent.attributes["error.type"]
 
 
-def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller) -> None:
+@pytest.mark.parametrize("name", ["bulk", "streaming_bulk"])
+def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller, name: str) -> None:
     def reply(*statuses: int) -> dict[str, Any]:
         rejected = {"type": "es_rejected_execution_exception", "reason": "queue is full of secret-price"}
         items = [
@@ -114,11 +147,9 @@ def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller) 
     server.reply(reply(201, 429, 429))
     server.reply(reply(201, 429))
     server.reply(reply(429))
-    results = consume(
-        scripted, "streaming_bulk", documents(3), max_retries=2, initial_backoff=0.01, raise_on_error=False
-    )
-    assert [ok for ok, _ in results] == [True, True, False]
-    parent, children = family(recorded, prefix(scripted) + "streaming_bulk")
+    results = consume(scripted, name, documents(3), max_retries=2, initial_backoff=0.01, raise_on_error=False)
+    assert results[0] == 2 if name == "bulk" else [ok for ok, _ in results] == [True, True, False]
+    parent, children = family(recorded, prefix(scripted) + name)
     assert len(children) == 3
     assert (parent.attributes["search.bulk.ok"], parent.attributes["search.bulk.failed"]) == (2, 1)
     assert parent.attributes["search.bulk.errors"] == "es_rejected_execution_exception: 1"
