@@ -41,7 +41,7 @@ class Behind:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._asleep = False
-        self._ended = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=Context().run, args=(self._run,), name="otel-search lines", daemon=True)
         self._thread.start()
 
@@ -56,12 +56,12 @@ class Behind:
             self.drain(_AT_ONCE)
 
     def _run(self) -> None:
-        while not self._ended:
+        while not self._ended.is_set():
             self._asleep = True
             if not self._events:
                 self._bell.acquire()
             self._asleep = False
-            time.sleep(_LINGER_SECONDS)
+            self._ended.wait(_LINGER_SECONDS)
             while self._events:
                 self.drain(_AT_ONCE)
                 time.sleep(0)
@@ -87,7 +87,7 @@ class Behind:
 
     def end(self) -> None:
         """Write what waits; nothing is put any more."""
-        self._ended = True
+        self._ended.set()
         self.drain()
         with contextlib.suppress(RuntimeError):
             self._bell.release()
