@@ -53,8 +53,8 @@ def worse(kept: Mapping[str, Mapping[str, float]], now: Mapping[str, Mapping[str
 
 def main() -> None:
     """Measure, and compare or keep."""
-    parser = tables.parser(__doc__, rounds=5)
-    parser.add_argument("--requests", type=int, default=1000)
+    parser = tables.parser(__doc__, rounds=3)
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name} anew")
     options = parser.parse_args()
     if not VARIANTS[UPSTREAM].exists:
