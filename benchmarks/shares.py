@@ -24,7 +24,7 @@ PARTS: dict[str, dict[str, str]] = {
     "Elasticsearch calls: spans, metrics, what request and reply say": {
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "elasticsearch"
     },
-    "of these, the text and the shape of the query": {"OTEL_SEARCH_QUERY_TEXT": "off"},
+    "the text and the shape of their queries": {"OTEL_SEARCH_QUERY_TEXT": "off"},
     "metrics": {"OTEL_METRICS_EXPORTER": "none", "OTEL_SEARCH_ROUTES": "health"},
     "log records, beside the lines": {"OTEL_LOGS_EXPORTER": "none"},
     "the access line": {"OTEL_SEARCH_ACCESS_LOG": "off"},
