@@ -8,7 +8,6 @@ work together, and what each saves need not add up to the whole.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from pathlib import Path
 
@@ -65,10 +64,9 @@ def report(found: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     """Measure, and print or write what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = tables.parser(__doc__, rounds=5)
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=["search", "categories"])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2000, help="of each load and round")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="replace its generated part by the report")
     options = parser.parse_args()

@@ -120,7 +120,7 @@ class Helpers:
 
     def _counted(self, name: str, items: Iterable[Any]) -> Iterable[Any]:
         """The items of a helper within a helper, counted for the outer one."""
-        outer = current_helper() if name in _COUNTING and self._active else None
+        outer = self._counting_for(name)
         if outer is None:
             return items
         return _counting(outer, items)
@@ -130,7 +130,7 @@ class Helpers:
             span = self._begin(name, args, kwargs)
             items = original(*args, **kwargs)
             if span is None:
-                outer = current_helper() if name in _COUNTING and self._active else None
+                outer = self._counting_for(name)
                 try:
                     async for item in items:
                         if outer is not None:
@@ -162,12 +162,16 @@ class Helpers:
 
         @functools.wraps(original)
         def helper(*args: Any, **kwargs: Any) -> Any:
-            outer = current_helper() if name in _COUNTING and self._active else None
+            outer = self._counting_for(name)
             if outer is not None and outer.sees_result and name in _INNER.get(outer.name, ()):
                 return original(*args, **kwargs)
             return observed(*args, **kwargs)
 
         return helper
+
+    def _counting_for(self, name: str) -> HelperSpan | None:
+        """The helper around one that hands out items one by one, if there is one."""
+        return current_helper() if name in _COUNTING and self._active else None
 
     def _begin(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HelperSpan | None:
         """The span of a run, or `None` if it gets none: silent, or a part of another helper."""

@@ -220,17 +220,18 @@ class _Place:
                 try:
                     if asked and self._listener is not None:
                         with self._listener.accept()[0] as connection:
-                            all_of_it = _word(connection) == _ALL_OF_IT
-                            with uncollected():
-                                self.write(all_of_it=all_of_it)
+                            self._tell(all_of_it=_word(connection) == _ALL_OF_IT)
                             with contextlib.suppress(OSError):  # who asked has waited long enough
                                 connection.send(b".")
                     else:
-                        with uncollected():
-                            self.write(all_of_it=False)
+                        self._tell(all_of_it=False)
                 except Exception as error:
                     _logger.debug("metrics could not be written: %s", error)
                     time.sleep(_WRITE_SECONDS)
+
+    def _tell(self, *, all_of_it: bool) -> None:
+        with uncollected():
+            self.write(all_of_it=all_of_it)
 
 
 def _word(connection: socket.socket) -> bytes:
@@ -293,15 +294,16 @@ def _parts(path: Path) -> list[Any]:
         parts = orjson.loads(path.read_bytes())
         if isinstance(parts, list):
             return parts
+        why = "it is no array"
     except FileNotFoundError:
         return []
-    except (OSError, ValueError):
-        pass
-    _say_unreadable(path)
+    except (OSError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+    _say_unreadable(why, path)
     return []
 
 
 @functools.lru_cache(maxsize=64)
-def _say_unreadable(path: Path) -> None:
-    """Once for each file."""
-    _logger.warning("what a worker has counted cannot be read, /metrics goes without it: %s", path)
+def _say_unreadable(why: str, path: Path) -> None:
+    """Once for each file, as long as it is for the same reason."""
+    _logger.warning("what a worker has counted cannot be read (%s), /metrics goes without it: %s", why, path)
