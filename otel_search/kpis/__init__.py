@@ -155,12 +155,11 @@ class Kpis:
             and (values := [value[0] for key, value in family.points.items() if _counts(key)])
         }
         seconds = max(1.0, self._clock() - when)
-        visits = (
-            {}
-            if self._visits is None
-            else self._visits.report(self._metrics.carried_by_others(), self._metrics.directory)
-        )
-        reasons = {} if self._visits is None else self._visits.reasons
+        visits: dict[str, Any] = {}
+        reasons: dict[str, str] = {}
+        if self._visits is not None:
+            visits = self._visits.report(self._metrics.carried_by_others(), self._metrics.directory)
+            reasons = self._visits.reasons
         return Seen(difference(self._totals(merged), before), seconds, self._threshold, now, visits, reasons)
 
     def _in_the_fleet(self) -> Seen:

@@ -129,8 +129,9 @@ class Visits:
             what = f"{type(error).__name__}: {error}"
             _logger.warning(
                 "what another worker knew of its visitors (<number>.carried%s) cannot be read, KPIs go without it: %s",
-                where, what,
-            )  # fmt: skip
+                where,
+                what,
+            )
 
     def report(self, others: Iterable[bytes] = (), directory: Path | None = None) -> dict[str, Any]:
         """The KPIs that are known, by name.
