@@ -63,6 +63,7 @@ class EmbeddedAlerts:
         self._place: tuple[Lock, State] | None = None
         self._engine: Engine | None = None
         self._outboxes: list[Outbox] = []
+        self._unwritable: set[Path | None] = set()
         semconv.ALERTS_FIRING.observed_on(metrics.get_meter(semconv.SCOPE, __version__), self._firing)
 
     def begin(self) -> None:
@@ -97,13 +98,14 @@ class EmbeddedAlerts:
     def _elected(self) -> bool:
         """Wait until it is up to this worker; false, if the server ends before."""
         wanted = self._settings.alerts_state
+        agreed = True
         try:
             shared = shared_directory()
         except OSError as error:
             if not wanted:
                 say(logging.ERROR, "alerts are not evaluated: the workers have no directory to share: %s", error)
                 return False
-            shared = None
+            shared, agreed = None, False
         self._lock = Lock(shared / "alerts.lock") if shared is not None else None
         while self._lock is not None and not self._lock.take():
             if self._ended.wait(self._interval):
@@ -115,6 +117,33 @@ class EmbeddedAlerts:
                 say(logging.WARNING, "alerts begin anew after a restart: there is no place for their state: %s", error)
             return True
         path = Path(wanted)
+        try:
+            return self._takes(path)
+        except OSError as error:
+            reason = error.strerror or error
+            if not agreed:
+                say(
+                    logging.ERROR,
+                    "alerts are not evaluated: the workers share neither a directory nor %s: %s",
+                    path,
+                    reason,
+                )
+                return False
+            # Alerts without a memory are better than none.
+            say(
+                logging.WARNING,
+                "OTEL_SEARCH_ALERTS_STATE=%s cannot be used, a restart forgets all alerts: %s",
+                path,
+                reason,
+            )
+            return True
+
+    def _takes(self, path: Path) -> bool:
+        """Wait for the place that the settings name; false, if the server ends before.
+
+        Raises:
+            OSError: It cannot be used.
+        """
         lock = Lock(path.with_name(f"{path.name}.lock"))
         said = False
         while not lock.take():
@@ -206,10 +235,23 @@ class EmbeddedAlerts:
     def _write(self, part: str, state: dict[str, Any]) -> None:
         if self._place is None:
             return
+        file = self._place[1].part(part)
         try:
-            self._place[1].part(part).write(state)
+            file.write(state)
         except OSError as error:
-            say(logging.DEBUG, "the state of alerts could not be written: %s", error)
+            if file.path not in self._unwritable:
+                self._unwritable.add(file.path)
+                reason = error.strerror or error
+                say(
+                    logging.WARNING,
+                    "the state of alerts cannot be written to %s, a restart forgets it: %s",
+                    file.path,
+                    reason,
+                )
+        else:
+            if file.path in self._unwritable:
+                self._unwritable.discard(file.path)
+                say(logging.INFO, "the state of alerts is written to %s again", file.path)
 
     def _restore(self, engine: Engine, *, since_start: bool) -> None:
         if self._place is None:

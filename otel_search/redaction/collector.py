@@ -32,7 +32,7 @@ _HEADER = """\
 # transform/suspects marks what has a word, or a pattern that begins with a word, without which no rule matches,
 #                    and what it cannot look at.
 # transform/secrets  writes `[redacted: <kind>]` into texts: attributes of spans, span events, log records and
-#                    resources, span names, status messages, bodies of log records.
+#                    resources, names of spans and events, status messages, trace states, bodies of log records.
 # redaction/secrets  hides the values of attributes by their names, at any depth of a log record's body, and
 #                    what looks like a secret there, in numbers and in lists. It can say `****` alone, and
 #                    leaves alone what is hidden already.
@@ -42,6 +42,8 @@ _HEADER = """\
 #   - what stands beside a name in a text: in a sentence, too (`unexpected token: x`), and in a part of a
 #     word (`bytoken=x`).
 # And less is hidden of: percent-encoded names and values (`%74oken=x`), values with quotes of their own.
+# No processor of the Collector can look at the attributes and trace states of span links, nor at the attributes
+# of exemplars: they pass as they are.
 # OTEL_SEARCH_REDACT_KEYS, _PATTERNS, _KEEP and personal data are the service's alone.
 """
 
@@ -50,8 +52,8 @@ _SUSPECTS: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {
     "trace_statements": {
         "resource": ((), "resource"),
         "scope": ((), "resource"),
-        "span": (("span.name", "span.status.message"), "span"),
-        "spanevent": ((), "span"),
+        "span": (("span.name", "span.status.message", "span.trace_state"), "span"),
+        "spanevent": (("spanevent.name",), "span"),
     },
     "metric_statements": {
         "resource": ((), "resource"),
@@ -61,20 +63,20 @@ _SUSPECTS: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {
     "log_statements": {
         "resource": ((), "resource"),
         "scope": ((), "resource"),
-        "log": (("log.body",), "log"),
+        "log": (("log.body", "log.event_name"), "log"),
     },
 }
 
 _PATHS: dict[str, dict[str, tuple[str, ...]]] = {
     "trace_statements": {
         "resource": ("resource.attributes",),
-        "span": ("span.attributes", "span.name", "span.status.message"),
-        "spanevent": ("spanevent.attributes",),
+        "span": ("span.attributes", "span.name", "span.status.message", "span.trace_state"),
+        "spanevent": ("spanevent.attributes", "spanevent.name"),
     },
     "metric_statements": {"resource": ()},
     "log_statements": {
         "resource": ("resource.attributes",),
-        "log": ("log.attributes", "log.body"),
+        "log": ("log.attributes", "log.body", "log.event_name"),
     },
 }
 

@@ -24,6 +24,7 @@ from otel_search.alerts.election import Lock
 from otel_search.alerts.embedded import EmbeddedAlerts
 from otel_search.alerts.mail import DeliveryError
 from otel_search.alerts.outbox import Outbox
+from otel_search.alerts.own import AlertRule
 from otel_search.metrics import Merged
 from otel_search.settings import Settings
 from tests.alerts.mail_server import MailServer, silent
@@ -100,13 +101,12 @@ def test_four_workers_send_one_mail_and_one_at_the_end(tmp_path: Path) -> None:
             'search_alerts_firing{search_alert_name="HighErrorRate",search_alert_severity="critical"} 1.0'
         )
         eventually(lambda: mails.subjects(ENDS))
-        assert gauge().endswith(" 0.0")
+        eventually(lambda: gauge().endswith(" 0.0"))
         assert len(mails.subjects("HighErrorRate")) == 2
-        sent = eventually(
-            lambda: "search_alerts_notifications_total" in (text := service.get("/metrics").text) and text
-        )
-        assert 'search_notification_outcome="sent",search_notification_receiver="mail"} 2.0' in sent
-        assert [event["logger"] for event in service.events(event="alert mail sent")] == ["otel_search.alerts"] * 2
+        sent = 'search_notification_outcome="sent",search_notification_receiver="mail"} 2.0'
+        eventually(lambda: sent in service.get("/metrics").text)
+        told = service.events(at_least=2, event="alert mail sent")
+        assert [event["logger"] for event in told] == ["otel_search.alerts"] * 2
 
 
 def test_when_the_evaluator_is_killed_another_goes_on_and_tells_nothing_again(tmp_path: Path) -> None:
@@ -166,20 +166,66 @@ def known(**changes: Any) -> bytes:
         (known(alerts=[[]]), "an alert is list, not an object"),
         (known(alerts=[{"rule": "HighErrorRate"}]), "an alert has other fields: labels, severity"),
         (known(evaluator=[]), "the evaluator's part is list, not an object"),
-        (None, "Is a directory"),
     ],
 )
 def test_a_state_that_cannot_be_read_is_said_once_and_alerts_begin_anew(
-    tmp_path: Path, left: bytes | None, fault: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, left: bytes, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "alerts.json"
-    path.mkdir() if left is None else path.write_bytes(left)
-    said = in_process(path, caplog)
-    assert len(said) == 1
-    assert said[0].startswith(f"what was known of alerts in {path} cannot be used, they begin anew: {fault}")
-    if left is not None:
-        assert orjson.loads(path.read_bytes())["service"] == "shop"
-        assert in_process(path, caplog) == [], "what it has left itself can be read"
+    path.write_bytes(left)
+    (said,) = in_process(path, caplog)
+    assert said.startswith(f"what was known of alerts in {path} cannot be used, they begin anew: {fault}")
+    assert orjson.loads(path.read_bytes())["service"] == "shop"
+    assert in_process(path, caplog) == [], "what it has left itself can be read"
+
+
+def test_a_state_that_cannot_be_written_is_said_once_until_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alerts.json"
+    path.mkdir()
+    part = tmp_path / "alerts.json.webhook"
+    part.mkdir()
+    # Another state each time, so that it is written each time.
+    firing = iter(range(1_000_000))
+    rule = AlertRule("Blinks", lambda _: next(firing) % 2, "it blinks", "info")
+    caplog.set_level(logging.INFO, "otel_search.alerts")
+    more = {"alerts_webhook_url": "http://127.0.0.1:9", "alerts_interval": 0.1, "alerts_cooldown": 0.0}
+    try:
+        with evaluated(path, **more) as looks:
+            looks.wait_for(looks.count + 6)
+            said = [line.getMessage() for line in caplog.records if "written" in line.getMessage()]
+            assert sorted(said) == [
+                f"the state of alerts cannot be written to {path}, a restart forgets it: Is a directory",
+                f"the state of alerts cannot be written to {part}, a restart forgets it: Is a directory",
+            ]
+            caplog.clear()
+            path.rmdir()
+            part.rmdir()
+            eventually(lambda: path.is_file() and part.is_file())
+            looks.wait_for(looks.count + 6)
+            said = [line.getMessage() for line in caplog.records if "written" in line.getMessage()]
+            assert sorted(said) == [
+                f"the state of alerts is written to {path} again",
+                f"the state of alerts is written to {part} again",
+            ]
+    finally:
+        rule.remove()
+
+
+def test_where_the_state_has_no_place_alerts_are_evaluated_nevertheless(tmp_path: Path) -> None:
+    state = tmp_path / "missing" / "alerts.json"
+    with MailServer() as mails:
+        env = environment(tmp_path, mails.port, OTEL_SEARCH_ALERTS_STATE=str(state))
+        with served(env, "--workers", "2") as service:
+            eventually(lambda: len(list(tmp_path.glob("otel-search-*/*/*.sock"))) == 2)
+            burst(service)
+            eventually(lambda: mails.subjects(ENDS))
+            assert len(mails.subjects(FIRES)) == 1
+            line = service.event(logger="otel_search.alerts", level="warning")
+            assert line["event"] == (
+                f"OTEL_SEARCH_ALERTS_STATE={state} cannot be used, a restart forgets all alerts: No such file or directory"
+            )
 
 
 @pytest.mark.parametrize("waiting", [b"{", known(), known(waiting=5), known(waiting=[[{}, 1]]), known(waiting=[{}])])
@@ -194,22 +240,41 @@ def test_waiting_notifications_that_cannot_be_read_are_said_once(
     assert said.startswith(f"what was known of alerts in {part} cannot be used, they begin anew: ")
 
 
-def in_process(path: Path, caplog: pytest.LogCaptureFixture, **more: Any) -> list[str]:
-    """Evaluate once, with what is left in a file; the warnings and errors of it."""
-    looked = threading.Event()
+class Looks:
+    """Counts how often the metrics have been looked at."""
 
-    def merged() -> Merged:
-        looked.set()
+    def __init__(self) -> None:
+        self.count = 0
+        self._more = threading.Condition()
+
+    def merged(self) -> Merged:
+        with self._more:
+            self.count += 1
+            self._more.notify_all()
         return Merged()
 
-    caplog.clear()
-    effective = Settings(alerts="embedded", alerts_state=str(path), **more)
-    alerts = EmbeddedAlerts(effective, merged, "shop")
+    def wait_for(self, count: int) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: self.count >= count, 60)
+
+
+@contextlib.contextmanager
+def evaluated(path: Path, **more: Any) -> Iterator[Looks]:
+    looks = Looks()
+    alerts = EmbeddedAlerts(Settings(alerts="embedded", alerts_state=str(path), **more), looks.merged, "shop")
     alerts.begin()
     try:
-        assert looked.wait(30)
+        looks.wait_for(1)
+        yield looks
     finally:
         alerts.end()
+
+
+def in_process(path: Path, caplog: pytest.LogCaptureFixture, **more: Any) -> list[str]:
+    """Evaluate once, with what is left in a file; the warnings and errors of it."""
+    caplog.clear()
+    with evaluated(path, **more):
+        pass
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 

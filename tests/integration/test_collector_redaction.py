@@ -19,6 +19,7 @@ from otel_search.viewer.recording import Recording
 from tests.backends.collector import CONFIG, Collector
 from tests.backends.fixtures import require
 from tests.redaction.examples import EXAMPLES
+from tests.service import eventually
 
 SECRETS = [
     (kind, text, secret)
@@ -34,11 +35,14 @@ exporters:
   otlp_http/recording:
     endpoint: {endpoint}
     compression: none
+  file/traces:
+    path: {traces}
+    flush_interval: 100ms
 service:
   pipelines:
     traces/recording:
       receivers: [forward]
-      exporters: [otlp_http/recording]
+      exporters: [otlp_http/recording, file/traces]
     logs/recording:
       receivers: [forward]
       exporters: [otlp_http/recording]
@@ -68,6 +72,7 @@ class Passed:
 
     collector: Collector
     recording: Recording
+    traces: Path
 
     def send(self, signal: str, request: dict[str, Any]) -> None:
         url = f"{self.collector.http_url}/v1/{signal}"
@@ -85,21 +90,25 @@ class Passed:
         message: str = "",
         event: dict[str, Any] | None = None,
         resource: dict[str, Any] | None = None,
+        event_name: str = "event",
+        trace_state: str = "",
     ) -> Any:
         number = len(self.recording.spans) + 1
         span = {
             "traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": name, "kind": 1,
-            "startTimeUnixNano": "1764099200000000000", "endTimeUnixNano": "1764099200000000001",
+            "traceState": trace_state, "startTimeUnixNano": "1764099200000000000", "endTimeUnixNano": "1764099200000000001",
             "attributes": _pairs(attributes), "status": {"code": 2, "message": message},
-            "events": [{"timeUnixNano": "1", "name": "event", "attributes": _pairs(event or {})}],
+            "events": [{"timeUnixNano": "1", "name": event_name, "attributes": _pairs(event or {})}],
         }  # fmt: skip
         of = {"attributes": _pairs({"service.name": "shop", **(resource or {})})}
         self.send("traces", {"resourceSpans": [{"resource": of, "scopeSpans": [{"spans": [span]}]}]})
         return self.recording.wait_for(lambda seen: [one for one in seen.spans if one.trace_id == f"{number:032x}"])[0]
 
-    def record(self, body: Any, attributes: dict[str, Any]) -> Any:
+    def record(self, body: Any, attributes: dict[str, Any], event_name: str = "") -> Any:
         number = len(self.recording.logs) + 1
-        record = {"timeUnixNano": str(number), "body": _value(body), "attributes": _pairs(attributes)}
+        record = {
+            "timeUnixNano": str(number), "body": _value(body), "attributes": _pairs(attributes), "eventName": event_name,
+        }  # fmt: skip
         self.send("logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
         return self.recording.wait_for(lambda seen: [one for one in seen.logs if one.time == number])[0]
 
@@ -133,10 +142,11 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passed]:
     recording = Recording()
     with Receiver(recording.add) as receiver:
         layer = Path(directory / "recording.yaml")
-        layer.write_text(DESTINATION.format(endpoint=receiver.endpoint))
+        traces = directory / "traces.jsonl"
+        layer.write_text(DESTINATION.format(endpoint=receiver.endpoint, traces=traces))
         # An absolute path stays one behind the directory of the other layers.
         with Collector(directory, (str(layer.with_suffix("")),), {}) as server:
-            yield Passed(server, recording)
+            yield Passed(server, recording, traces)
 
 
 @pytest.mark.backends
@@ -145,11 +155,11 @@ def test_it_hides_each_example_as_the_service_does(passed: Passed, kind: str, te
     raw = f"it is {text}, then"
     ours = Redactor().text(raw)
     assert ours == f"it is {text.replace(secret, marker(kind))}, then"
-    span = passed.span(raw, {"note": raw, "list": [text, "x"]}, raw, {"exception.message": raw})
+    span = passed.span(raw, {"note": raw, "list": [text, "x"]}, raw, {"exception.message": raw}, event_name=raw)
     assert span.attributes["note"] == span.events[0].attributes["exception.message"] == span.name == ours
-    assert span.status_message == ours
-    record = passed.record(raw, {"note": raw})
-    assert record.body == record.attributes["note"] == ours
+    assert span.status_message == span.events[0].name == ours
+    record = passed.record(raw, {"note": raw}, raw)
+    assert record.body == record.attributes["note"] == record.event_name == ours
     assert secret not in repr([span, record])
 
 
@@ -164,6 +174,7 @@ def test_it_finds_each_example_wherever_it_stands_alone(passed: Passed, kind: st
         passed.span("work", {"form": {"note": inner}}),
         passed.span("work", {}, raw),
         passed.span("work", {}, event={"exception.message": raw}),
+        passed.span("work", {}, event_name=raw),
         passed.span("work", {}, resource={"command": raw}),
     ]
     records = [
@@ -171,10 +182,18 @@ def test_it_finds_each_example_wherever_it_stands_alone(passed: Passed, kind: st
         passed.record("work", {"note": raw}),
         passed.record({"form": {"note": raw}}, {}),
         passed.record([raw, "x"], {}),
+        passed.record("work", {}, raw),
     ]
     for number, seen in enumerate([*spans, *records, passed.point({"note": raw})]):
         assert secret not in repr(seen), number
         assert suspects.MARK not in repr(seen), number
+
+
+@pytest.mark.backends
+def test_it_hides_what_a_trace_state_says(passed: Passed) -> None:
+    span = passed.span("work", {}, trace_state="shop=token=M4rk3r")
+    written = eventually(lambda: [line for line in passed.traces.read_text().splitlines() if span.trace_id in line])
+    assert f'"traceState":"shop={TOKEN}"' in written[0]
 
 
 @pytest.mark.backends
