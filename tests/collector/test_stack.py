@@ -33,6 +33,7 @@ def test_init_writes_everything_that_the_compose_file_names(tmp_path: Path, caps
     assert os.access(shop / "collector/elasticsearch/setup.sh", os.X_OK)
     assert f"wrote  {shop / '.env'}" in capsys.readouterr().out
     assert variables(shop)["APP_MODULE"] == "app:app"
+    assert variables(shop)["OTEL_SERVICE_NAME"] == "shop"
     assert "/.env" in (shop / ".gitignore").read_text("utf-8").splitlines()
 
 
@@ -65,6 +66,46 @@ def test_nothing_that_exists_is_touched(tmp_path: Path, capsys: pytest.CaptureFi
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert cli.main(["stack", "init", str(tmp_path)]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_was_there_and_lacks_something_is_said_and_added_if_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = "DATABASE=x\nexport COLLECTOR_ELASTICSEARCH_PASSWORD='mine'\nGRAFANA_ADMIN_PASSWORD=\nOTEL_SERVICE_NAME=shop"
+    (tmp_path / ".env").write_text(own)
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    (tmp_path / ".dockerignore").write_text("**/.env*\n")
+    assert cli.main(["stack", "init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    made = {name for name in stack.PASSWORDS if name != "COLLECTOR_ELASTICSEARCH_PASSWORD"}
+    made |= {"APP_MODULE", "COLLECTOR_ELASTICSEARCH_AUTHORIZATION"}
+    (line,) = [line for line in said.splitlines() if line.startswith(f"note   {tmp_path / '.env'} was there without ")]
+    assert set(line.partition(" without ")[2].removesuffix(": --append adds them").split(", ")) == made
+    assert f"note   {tmp_path / '.gitignore'} was there: add .env to it" in said
+    assert ".dockerignore was there:" not in said
+    assert (tmp_path / ".env").read_text() == own
+    assert cli.main(["stack", "init", str(tmp_path), "--append"]) == 0
+    now = variables(tmp_path)
+    assert (tmp_path / ".env").read_text().startswith(f"{own}\n")
+    assert all(now[name] for name in made)
+    login = now["COLLECTOR_ELASTICSEARCH_AUTHORIZATION"].removeprefix("Basic ")
+    assert base64.b64decode(login) == b"collector:mine"
+    assert f"{tmp_path / '.env'} can be read by others" in capsys.readouterr().out
+    before = (tmp_path / ".env").read_text()
+    assert cli.main(["stack", "env", str(tmp_path), "--append"]) == 0
+    assert (tmp_path / ".env").read_text() == before
+
+
+def test_containers_can_read_it_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        stack.init(tmp_path / "shop")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "shop").rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == 0o600 if path.name == ".env" else mode & 0o044 == 0o044, path
+        assert not path.is_dir() or mode == 0o755
 
 
 def test_a_directory_that_cannot_be_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
