@@ -63,9 +63,13 @@ class Kept:
         if type(value) is str:
             return self._redactor.hidden(value)
         if type(value) is dict:
+            label = value.get("name", value.get("key")) if "value" in value else None
+            kind = self._redactor.field(label) if type(label) is str else None
             named = ((self._redactor.hidden(name), item) for name, item in value.items())
-            return {name: self._field(name, item) for name, item in named}
+            return {name: self._field(name, item, kind if name == "value" else None) for name, item in named}
         if type(value) is list:
+            if len(value) == 2 and type(value[0]) is str:  # a header, mostly
+                return [self._value(value[0]), self._field(value[0], value[1])]
             return [self._value(item) for item in value]
         if type(value) is int and abs(value) >= _LONG_INTEGER:
             text = str(value)
@@ -73,8 +77,8 @@ class Kept:
             return value if hidden == text else hidden
         return value
 
-    def _field(self, name: str, value: Any) -> Any:
-        kind = self._redactor.field(name)
+    def _field(self, name: str, value: Any, kind: str | None = None) -> Any:
+        kind = self._redactor.field(name) or kind
         if kind is None:
             return self._value(value)
         is_hidden = value is None or (type(value) is str and MARKER.fullmatch(value))

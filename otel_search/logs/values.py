@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from datetime import date, datetime, time
 from enum import Enum
 from functools import lru_cache
@@ -133,25 +134,46 @@ class Values:
         if isinstance(value, dict):
             return self._dict(value, depth, left)
         items: list[Any] = []
-        for item in value:
-            if len(items) == _MAX_ITEMS or left[0] <= 0:
-                items.append(f"… {len(value) - len(items)} more")
+        kinds = self._kinds_in(value)
+        for number, item in enumerate(value):
+            if number == _MAX_ITEMS or left[0] <= 0:
+                items.append(f"… {len(value) - number} more")
                 break
             left[0] -= 1
-            items.append(self._value(item, depth + 1, left))
+            kind = kinds[number] if number < len(kinds) else None
+            items.append(self._value(item, depth + 1, left) if kind is None else self._hidden(kind, item))
         return items
+
+    def _kinds_in(self, value: Any) -> Sequence[str | None]:
+        """What kinds of secrets a sequence holds: a named tuple by its names, and a pair, as headers are, by its first item."""
+        kind = type(value)
+        if kind is tuple or kind is list:
+            name = value[0] if len(value) == 2 else None
+            if type(name) is bytes:
+                name = name[:SHORT].decode("latin-1")
+            return (None, self._redactor.field(name)) if type(name) is str else ()
+        names = getattr(value, "_fields", ())
+        return [self._redactor.field(name) for name in names] if isinstance(value, tuple) else ()
 
     def _dict(self, value: dict[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        named = self._kind_of_value(value)
         for count, (key, item) in enumerate(value.items()):
             if count == _MAX_ITEMS or left[0] <= 0:
                 result["…"] = f"{len(value) - count} more"
                 break
             left[0] -= 1
             name = self.name(key)
-            kind = self._redactor.field(name)
+            kind = self._redactor.field(name) or (named if name == "value" else None)
             result[name] = self._value(item, depth + 1, left) if kind is None else self._hidden(kind, item)
         return result
+
+    def _kind_of_value(self, value: dict[Any, Any]) -> str | None:
+        """What kind of secret `{"name": "cookie", "value": …}` holds, as headers and variables of the environment are written."""
+        if "value" not in value:
+            return None
+        name = value.get("name", value.get("key"))
+        return self._redactor.field(name) if type(name) is str else None
 
     def _of_structure(self, value: Any, depth: int, left: list[int]) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

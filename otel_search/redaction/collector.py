@@ -155,6 +155,8 @@ def _by_name(quoted: str = r"""(?:[^"'\\]|\\[^"'])+""") -> Iterator[tuple[str, s
         if row.names:
             name = _name(row)
             yield rf"""(?i)({name}["'\\\]]*\s*[:=]\s*b?\\*["']|[(\[]b?["']{name}["'],\s*b?["']){quoted}""", kept
+            # A list or tuple, as `api_key=("id", "key")`.
+            yield rf"""(?i)({name}["'\\\]]*\s*[:=]\s*)[(\[]\s*b?\\*["'][^?"')\]][^)\]]*[)\]]?""", kept
             rest = r"""[^"'\[\s,][^"'\r\n,]*""" if row.kind in _WHOLE_LINES else r"""[^"'&;,\s\[{(\\][^"'&;,\s]*"""
             yield rf"""(?i)({name}["'\]]*\s*[:=]\s*|--{name} +){rest}""", kept
 

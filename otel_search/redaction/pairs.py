@@ -22,8 +22,13 @@ _ENCODED_VALUE = re.compile(r"""[^?&;#\s"'<>,)}%]*+%[^?&;#\s"'<>,)}]++""")
 _BARE_VALUE = re.compile(r"""(?!(?:null|true|false|None|True|False)\b)[^\s,}\]){(\["'\\]++""")
 _REST_OF_LINE = re.compile(r"(?!//)[^\r\n,]++")
 _WORD = re.compile(r"""[^\s"']++""")
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_BRACKET_OR_QUOTE = re.compile(r"""\\.|[()\[\]{}"']""", re.DOTALL)
+_WITH_A_QUOTE = re.compile(r"""[(\[]\s*+[bB]?["']""")
 # What stands for a value where the values were taken out: nothing, `?`, stars.
 _NO_VALUE = re.compile(r"[?*]*")
+# And in brackets, as in queries without their values: one of these is a value.
+_A_VALUE = re.compile(r"""[:=\[(]\s*+(?:[bB]?\\*+["'](?![?…\\"'])|[^\s"'\[({\])}?…\\])""")
 
 # After these words, and after compounds that name a secret, a colon is a header's or a form's, and
 # not a sentence's ("unexpected token: ...").
@@ -46,12 +51,16 @@ def assigned(text: str, names: Names, kind_inside: Callable[[str], str | None] |
         if match[2] != "=":
             # In source code, SQL and configuration: what stands in quotes there is a value.
             kind = names.field(match[1])
-            span = kind and _quoted_value(text, match.end())
+            span = kind and (_quoted_value(text, match.end()) or _quoted_values(text, match.end()))
             return (kind, span) if kind and span else None
         in_url = text[match.start() - 1 : match.start()] in ("?", "&", "#") and match.start() > 0
         kind = names.parameter(match[1]) if in_url else names.field(match[1])
         if kind is not None:
-            span = _quoted_value(text, match.end()) or _value(_ASSIGNED_VALUE, text, match.end())
+            span = (
+                _quoted_value(text, match.end())
+                or _bracketed_value(text, match.end())
+                or _value(_ASSIGNED_VALUE, text, match.end())
+            )
             return span and (kind, span)
         # What is not a secret may hold one: in plain text that is the next pair's business.
         if kind_inside is None or not in_url:
@@ -76,7 +85,7 @@ def quoted(text: str, names: Names) -> str:
         else:
             span = (
                 _quoted_value(text, match.end())
-                or _list_value(text, match.end())
+                or _bracketed_value(text, match.end())
                 or _value(_BARE_VALUE, text, match.end())
             )
         return span and (kind, span)
@@ -123,11 +132,17 @@ def _hide(text: str, names: re.Pattern[str], found: Callable[[re.Match[str]], tu
         if hidden is None:
             continue
         kind, (start, end) = hidden
-        if not _NO_VALUE.fullmatch(text, start, end) and not MARKER.fullmatch(text, start, end):
+        if _is_value(text, start, end):
             parts += text[done:start], marker(kind)
             done = end
         position = max(position, end)
     return "".join([*parts, text[done:]]) if parts else text
+
+
+def _is_value(text: str, start: int, end: int) -> bool:
+    if text[start : start + 1] in _BRACKETS:
+        return _A_VALUE.search(text, start, end) is not None and not MARKER.fullmatch(text, start, end)
+    return not _NO_VALUE.fullmatch(text, start, end) and not MARKER.fullmatch(text, start, end)
 
 
 def _value(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
@@ -153,8 +168,28 @@ def _quoted_value(text: str, position: int) -> Span | None:
     return opening.end(), len(text)
 
 
-def _list_value(text: str, position: int) -> Span | None:
-    """A list, with its brackets; without an end, all the rest."""
-    if not text.startswith("[", position):
+def _quoted_values(text: str, position: int) -> Span | None:
+    """A list or tuple that begins with a text in quotes."""
+    return _bracketed_value(text, position) if _WITH_A_QUOTE.match(text, position) else None
+
+
+def _bracketed_value(text: str, position: int) -> Span | None:
+    """A list, tuple or dictionary, with its brackets; without an end, all the rest."""
+    if text[position : position + 1] not in _BRACKETS:
         return None
-    return position, (text.find("]", position) + 1) or len(text)
+    expected: list[str] = []
+    end = position
+    while found := _BRACKET_OR_QUOTE.search(text, end):
+        sign, end = found[0], found.end()
+        if sign in ("'", '"'):
+            closing = _quoted_value(text, end - 1)
+            end = closing[1] + 1 if closing is not None else len(text)
+        elif sign in _BRACKETS:
+            expected.append(_BRACKETS[sign])
+        elif sign == expected[-1]:
+            expected.pop()
+            if not expected:
+                return position, end
+        elif sign in ")]}":  # of another text, in which this one is a part
+            return position, found.start()
+    return position, len(text)

@@ -261,6 +261,8 @@ def test_it_hides_by_the_names_of_attributes_at_any_depth(passed: Passed) -> Non
         "GET /?q=1&code=M4rk3r&page=2",
         "serve --db-password M4rk3r --fast",
         "password = 'M4rk3r'",
+        "Elasticsearch(url, basic_auth=('elastic', 'M4rk3r'), retry_on_timeout=True)",
+        '{"api_key": ["id", "M4rk3r"], "q": 1}',
     ],
 )
 def test_it_hides_what_stands_beside_a_name_in_a_text(passed: Passed, text: str) -> None:

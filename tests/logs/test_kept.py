@@ -48,6 +48,8 @@ def test_json_stays_json_in_its_own_manner(form: dict[str, Any], end: str) -> No
         ({"card": 4111111111111111, "at": 1764099200000000000}, {"card": CARD, "at": 1764099200000000000}),
         ({"password": {"a": "M4rk3r"}, "secret": None}, {"password": PASSWORD, "secret": None}),
         ({"password": True}, {"password": PASSWORD}),
+        ({"headers": [["token", "M4rk3r"], ["host", "a"]]}, {"headers": [["token", TOKEN], ["host", "a"]]}),
+        ([{"name": "token", "value": "M4rk3r"}], [{"name": "token", "value": TOKEN}]),
         ([{"token": "M4rk3r"}, "Bearer M4rk3r0123"], [{"token": TOKEN}, f"Bearer {TOKEN}"]),
         ({"Bearer M4rk3r0123": 1}, {f"Bearer {TOKEN}": TOKEN}),
         ({"half": "\ud800", "größe": 1, "token": "M4rk3r"}, {"half": "\ud800", "größe": 1, "token": TOKEN}),

@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 import pytest
@@ -42,6 +42,11 @@ class Point:
 class Product(pydantic.BaseModel):
     name: str
     price: Decimal
+
+
+class Login(NamedTuple):
+    user: str
+    password: str | None
 
 
 class Rude:
@@ -90,6 +95,19 @@ CASES = [
     pytest.param(Product(name="lamp", price=Decimal("9.5")), {"name": "lamp", "price": "9.5"}, id="pydantic"),
     pytest.param(Scalar(), 1.5, id="numpy-like"),
     pytest.param(ValueError("bad token=hunter2"), "ValueError: bad token=[redacted: token]", id="exception"),
+    pytest.param(Login("bob", "hunter2"), ["bob", "[redacted: password]"], id="named-tuple"),
+    pytest.param(Login("bob", None), ["bob", None], id="named-tuple-without"),
+    pytest.param(
+        [("x-api-key", "hunter2"), (b"cookie", b"sid=hunter2"), ["host", "shop"], ("a", "token", "b")],
+        [["x-api-key", "[redacted: api key]"], ["cookie", "[redacted: cookie]"], ["host", "shop"], ["a", "token", "b"]],
+        id="headers",
+    ),
+    pytest.param(
+        {"env": [{"name": "DB_PASSWORD", "value": "hunter2"}, {"key": "HOST", "value": "db"}]},
+        {"env": [{"name": "DB_PASSWORD", "value": "[redacted: password]"}, {"key": "HOST", "value": "db"}]},
+        id="names-and-values",
+    ),
+    pytest.param({"basic_auth": ("elastic", "hunter2")}, {"basic_auth": "[redacted: credential]"}, id="basic-auth"),
     pytest.param(Rude(), "<Rude: its text raises RuntimeError>", id="rude"),
     pytest.param("lone \ud800 surrogate", "lone \\ud800 surrogate", id="surrogate"),
     pytest.param("line\nbreak \x1b[31m \u2028", "line\nbreak \x1b[31m \u2028", id="control"),
