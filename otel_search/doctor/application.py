@@ -189,12 +189,12 @@ def _until(look: Callable[[], T], timeout: float) -> T:
 
 
 def _port_of(command: Sequence[str]) -> int | None:
-    """The port that a server's command line names."""
+    """The port that a server's command line names; none, if that is any free one."""
     text = " ".join(command)
     found = re.search(r"(?:^|\s)(?:--port|-p)[ =](\d+)", text) or re.search(
         r"(?:^|\s)(?:--bind|-b)[ =]\S*?:(\d+)", text
     )
-    return int(found[1]) if found else None
+    return int(found[1]) or None if found else None
 
 
 def _is_taken(port: int) -> bool:

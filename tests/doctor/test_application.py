@@ -164,14 +164,32 @@ def test_a_program_that_the_launcher_cannot_reach() -> None:
         (["no-such-program"], "there is no program 'no-such-program' on PATH"),
         ([sys.executable, "-c", "raise SystemExit('no token=hunter2')"], "it ended with status 1 before it served"),
         ([sys.executable, "-c", "import time; time.sleep(600)"], "it listens on no port after 3 s"),
+        (
+            ["uvicorn", "basic:no_such_app", "--port", "0"],
+            'it said: Error loading ASGI app. Attribute "no_such_app" not',
+        ),
+        (
+            ["uvicorn", "broken:app"],
+            "it said: uncaught exception: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
+        (
+            ["gunicorn", "broken:app", "-k", "uvicorn.workers.UvicornWorker", "-b", "127.0.0.1:0"],
+            "it said: Exception in worker process: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
     ],
-    ids=["not there", "ends", "silent"],
+    ids=["not there", "ends", "silent", "no application", "import fails", "import fails in a worker"],
 )
 def test_an_application_that_does_not_start(command: list[str], text: str) -> None:
     with Receiver(lambda _: None) as receiver:
         examined = Examined(command, receiver.endpoint, "--timeout", "3")
     assert text in examined.finds("application-not-started")
     assert "hunter2" not in examined.text
+
+
+def test_any_free_port_is_found() -> None:
+    with Receiver(lambda _: None) as receiver:
+        examined = Examined(["uvicorn", "basic:app", "--port", "0"], receiver.endpoint, "--path", "/v1/items/1")
+    assert examined.facts["application"]["spans"] == ["GET /v1/items/{item_id}"], examined.text
 
 
 def test_a_launcher_that_ends_at_a_propagator() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from otel_search.doctor.case import Case
 from otel_search.doctor.finding import Severity, check
@@ -20,8 +23,38 @@ def application_not_started(case: Case) -> Iterator[str]:
     """With its last words."""
     seen = case.application
     if seen is not None and seen.failed:
-        last = next((line.strip() for line in reversed(seen.output) if line.strip()), "")
-        yield seen.detail + (f"; its last line: {case.redactor.text(last)[:300]}" if last else "")
+        said = _last_words(seen.output)
+        yield seen.detail + (f"; it said: {case.redactor.text(said)[:300]}" if said else "")
+
+
+def _last_words(output: Sequence[str]) -> str:
+    """The last exception that was written, be it as JSON or as text; else the last error, else the last line."""
+    lines = [line.strip() for line in output if line.strip()]
+    for failure in (_exception, _error):
+        if found := next(filter(None, map(failure, reversed(lines))), ""):
+            return found
+    return lines[-1] if lines else ""
+
+
+def _exception(line: str) -> str:
+    fields = _fields(line)
+    if fields.get("exception.type"):
+        return f"{fields.get('event')}: {fields['exception.type']}: {fields.get('exception.message')}"
+    return line if _is_exception(line) else ""
+
+
+def _error(line: str) -> str:
+    fields = _fields(line)
+    return str(fields.get("event")) if fields.get("level") in ("error", "critical") else ""
+
+
+def _fields(line: str) -> dict[str, Any]:
+    """Of a line that is JSON."""
+    if line.startswith("{"):
+        with contextlib.suppress(ValueError):
+            fields: dict[str, Any] = json.loads(line)
+            return fields
+    return {}
 
 
 @check(
