@@ -1,8 +1,9 @@
 """Our routes on a port of their own, on loopback by default: a server in threads, beside the event loop.
 
 It answers while the application's event loop is stalled, which is when one wants to know. All workers
-listen on the one port (`SO_REUSEPORT`), the kernel gives each connection to one of them, and each
-tells of all. So no worker loses a race for the port, and none has to hand it over when it ends.
+listen on the one port, the kernel gives each connection to one of them, and each tells of all. So no worker
+loses a race for the port, and none has to hand it over when it ends. Whoever else has it is waited for: the
+server that this one takes over from goes on until it has answered its last request.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextvars import Context
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from otel_search.endpoints.response import MAX_BODY, Request, Response, text
+from otel_search.endpoints.sharing import listened_on
 
 _logger = logging.getLogger("otel_search.endpoints")
 
 _MAX_CONNECTIONS = 64
 _SECONDS = 10.0
+_AGAIN_SECONDS = 1.0
+"""Between attempts to listen on a port that somebody else has."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -28,7 +34,10 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str]) -> None:
+    def __init__(
+        self, host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str], shared: bool
+    ) -> None:
+        self._shared = shared
         self.answer = answer
         self.paths = paths
         self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -36,7 +45,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        if hasattr(socket, "SO_REUSEPORT"):
+        if self._shared and hasattr(socket, "SO_REUSEPORT"):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
 
@@ -101,8 +110,10 @@ def listen(
     answer: Callable[[Request], Response],
     paths: frozenset[str],
     variable: str = "OTEL_SEARCH_MANAGEMENT_PORT",
-) -> int | None:
+) -> None:
     """Answer on a port of our own, in threads that hold no process at its end.
+
+    A port that cannot be listened on is said, and tried again until it can.
 
     Args:
         host: The address to listen on.
@@ -110,23 +121,41 @@ def listen(
         answer: Answers a request for one of `paths`.
         paths: What is there.
         variable: Where the port was chosen.
-
-    Returns:
-        The port, or `None` if it cannot be listened on, which is said.
     """
-    try:
-        server = _Server(host, port, answer, paths)
-    except OSError as error:
-        _logger.error(
-            "%s=%s cannot be listened on at %s (%s): nobody can ask there",
-            variable,
-            port,
-            host,
-            error.strerror or error,
-        )
-        return None
-    threading.Thread(target=server.serve_forever, name="otel-search management", daemon=True).start()
-    chosen = int(server.server_address[1])
-    there = ", ".join(sorted(path or "/" for path in paths))
-    _logger.info("http://%s:%d serves %s", f"[{host}]" if ":" in host else host, chosen, there)
-    return chosen
+
+    def serve() -> None:
+        server, _held = _listening(host, port, answer, paths, variable)
+        shown = f"[{host}]" if ":" in host else host
+        there = ", ".join(sorted(path or "/" for path in paths))
+        _logger.info("http://%s:%d serves %s", shown, server.server_address[1], there)
+        server.serve_forever()
+
+    # Not the context of a request, which may be what the application is served with first.
+    threading.Thread(target=Context().run, args=(serve,), name="otel-search management", daemon=True).start()
+
+
+def _listening(
+    host: str, port: int, answer: Callable[[Request], Response], paths: frozenset[str], variable: str
+) -> tuple[_Server, object]:
+    """What listens, as soon as it can, and what has to be kept meanwhile."""
+    said = None
+    while True:
+        try:
+            return listened_on(
+                port,
+                variable,
+                lambda shared: _Server(host, port, answer, paths, shared),
+                _Server.server_close,
+            )
+        except (OSError, TypeError, UnicodeError) as error:  # the latter two for what is no host's name at all
+            why = str(getattr(error, "strerror", None) or error)
+            if why != said:
+                _logger.error(
+                    "%s=%s cannot be listened on at %s (%s): nobody can ask there; it is tried again every second",
+                    variable,
+                    port,
+                    host,
+                    why,
+                )
+            said = why
+        time.sleep(_AGAIN_SECONDS)

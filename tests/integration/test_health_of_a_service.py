@@ -303,3 +303,32 @@ def test_a_management_port_that_is_taken_is_said_and_stops_nothing(engine: Chang
         line = service.event(logger="otel_search.endpoints", level="error")
         assert f"OTEL_SEARCH_MANAGEMENT_PORT={port} cannot be listened on at 127.0.0.1" in line["event"]
         assert service.get("/items/healthy").status_code == 200
+
+
+@pytest.mark.parametrize("way", [[], ["--workers", "2"]])
+def test_a_management_port_is_one_services_until_it_ends_and_then_the_next_ones(
+    engine: ChangingEngine, way: list[str]
+) -> None:
+    port = free_port()
+    env = {**QUICK, "ENGINE": engine.url, "OTEL_SEARCH_MANAGEMENT_PORT": str(port)}
+    workers = 2 if way else 1
+
+    def who() -> str | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health/live").json()["service"]
+        except httpx.TransportError:
+            return None
+
+    def refused(service: Service) -> int:
+        return sum("cannot be listened on" in line for line in service.lines)
+
+    with serve("healthy:app", *way, env={**env, "OTEL_SERVICE_NAME": "first"}, ready="/items/healthy") as first:
+        eventually(lambda: sum(f":{port} serves " in line for line in first.lines) == workers)
+        with serve("healthy:app", *way, env={**env, "OTEL_SERVICE_NAME": "next"}, ready="/items/healthy") as following:
+            eventually(lambda: refused(following) == workers)
+            # Each on a connection of its own, which the kernel would give to either.
+            assert {who() for _ in range(20)} == {"first"}
+            first.stop()
+            eventually(lambda: who() == "next")
+            eventually(lambda: sum(f":{port} serves " in line for line in following.lines) == workers)
+            assert (refused(first), refused(following)) == (0, workers)
