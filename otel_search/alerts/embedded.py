@@ -197,6 +197,11 @@ class EmbeddedAlerts:
             self._interval,
             how,
         )
+        if "mail" in told:
+            try:
+                mail.read_files(mail_server(settings))
+            except mail.DeliveryError as error:
+                say(logging.WARNING, "no mail can be sent: %s", error)
         if "mail" in told and not settings.alerts_to:
             say(logging.WARNING, "OTEL_SEARCH_ALERTS_TO is not set: only rules that name recipients send mails")
         return engine

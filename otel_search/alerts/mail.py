@@ -104,6 +104,25 @@ def message(notification: Notification, sender: str, service: str) -> EmailMessa
     return mail
 
 
+def read_files(server: Server) -> tuple[ssl.SSLContext, str]:
+    """What the files hold that a server's settings name: the certificate authorities to trust, and the password.
+
+    Raises:
+        DeliveryError: One cannot be read.
+    """
+    password = server.password
+    file = server.ca_certs
+    try:
+        context = ssl.create_default_context(cafile=file or None)
+        if server.password_file:
+            file = server.password_file
+            password = Path(file).read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DeliveryError(f"{file} cannot be used for {server.address}: {reason}", permanent=True) from error
+    return context, password
+
+
 def send(server: Server, mail: EmailMessage) -> None:
     """Hand in a mail, within the server's timeout; to be called in a thread of its own.
 
@@ -121,13 +140,7 @@ class _Attempt:
 
     def start(self, mail: EmailMessage) -> None:
         server = self._server
-        try:
-            context = _context(server)
-            password = (
-                Path(server.password_file).read_text("utf-8").strip() if server.password_file else server.password
-            )
-        except (OSError, ValueError) as error:
-            raise DeliveryError(f"a file for {server.address} cannot be read: {error}", permanent=True) from error
+        context, password = read_files(server)
         cut = threading.Timer(server.timeout, self._cut)
         cut.daemon = True
         cut.start()
@@ -187,10 +200,6 @@ class _TlsClient(smtplib.SMTP_SSL):
 
     def __init__(self, timeout: float, context: ssl.SSLContext) -> None:
         super().__init__(timeout=timeout, context=context)
-
-
-def _context(server: Server) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=server.ca_certs or None)
 
 
 def _explained(server: Server, error: Exception) -> DeliveryError:

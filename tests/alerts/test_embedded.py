@@ -278,6 +278,16 @@ def in_process(path: Path, caplog: pytest.LogCaptureFixture, **more: Any) -> lis
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
+def test_files_for_mails_that_cannot_be_read_are_said_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("alerts_smtp_password_file", "alerts_smtp_ca_certs"):
+        more = {"alerts_smtp_host": "127.0.0.1", "alerts_to": ("a@example.org",), name: str(tmp_path / "missing")}
+        (said,) = in_process(tmp_path / "alerts.json", caplog, **more)
+        missing = tmp_path / "missing"
+        assert said == f"no mail can be sent: {missing} cannot be used for 127.0.0.1:587: No such file or directory"
+
+
 def test_a_mail_that_could_not_be_sent_is_sent_after_the_restart(tmp_path: Path) -> None:
     port = free_port()
     env = environment(tmp_path, port)

@@ -190,8 +190,12 @@ def test_what_passes_by_itself_is_worth_another_attempt() -> None:
         assert not error.permanent
 
 
-def test_files_that_are_not_there_are_named() -> None:
-    for options in ({"password_file": "/nowhere/password"}, {"ca_certs": "/nowhere/ca.pem"}):
-        error = failure(plain(1, **options))
-        assert error.permanent
-        assert "cannot be read" in str(error)
+@pytest.mark.parametrize("option", ["password_file", "ca_certs"])
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "binary"])
+def test_files_that_cannot_be_used_are_named(tmp_path: Path, option: str, content: bytes | None) -> None:
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    error = failure(plain(1, **{option: str(file)}))
+    assert error.permanent
+    assert str(error).startswith(f"{file} cannot be used for 127.0.0.1:1: ")

@@ -102,6 +102,21 @@ def test_promtool_finds_nothing_wrong_with_the_rules() -> None:
 
 
 @pytest.mark.backends
+def test_the_documented_commands_accept_what_is_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rules.yaml").write_text("change: {SlowRequests: {threshold: 0.5}}\n")
+    block = next(block for block in DOCUMENT.split("```sh\n") if block.startswith("otel-search alerts render"))
+    rendering, *checks = (line.split() for line in block.partition("```")[0].splitlines())
+    monkeypatch.chdir(tmp_path)
+    assert main(rendering[1:]) == 0
+    assert [program for program, *_ in checks] == ["promtool", "promtool", "amtool"]
+    for program, *words in checks:
+        paths = [str(path) for word in words if "/" in word for path in sorted(Path().glob(word))]
+        assert paths, f"{' '.join(words)} names nothing"
+        checked = run(program, *(word for word in words if "/" not in word), *paths)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.backends
 def test_prometheus_fires_at_the_same_samples_with_the_same_words() -> None:
     """The tests that are rendered expect what the evaluator in the process has found, to the letter."""
     paths = sorted((RULES / "tests").glob("*.yaml"))
