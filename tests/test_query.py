@@ -39,6 +39,8 @@ def text(body: Any) -> str:
         ({"query": {"terms": {"email": [SECRET, "b"]}}}, '{"query":{"terms":{"email":["?"]}}}'),
         ({"query": {"range": {"price": {"gte": 1, "lt": 5.5}}}}, '{"query":{"range":{"price":{"gte":"?","lt":"?"}}}}'),
         ({"query": {"exists": {"field": "stock"}}}, '{"query":{"exists":{"field":"stock"}}}'),
+        ({"query": {"exists": {"field": "@timestamp"}}}, '{"query":{"exists":{"field":"@timestamp"}}}'),
+        ({"query": {"exists": {"field": "größe.cm"}}}, '{"query":{"exists":{"field":"größe.cm"}}}'),
         ({"query": {"exists": {"field": SECRET}}}, '{"query":{"exists":{"field":"?"}}}'),
         # A field that is called like a clause is a field: its value goes.
         ({"query": {"term": {"field": "red"}}}, '{"query":{"term":{"field":"?"}}}'),
@@ -84,7 +86,57 @@ def text(body: Any) -> str:
             {"suggest": {"text": SECRET, "s": {"term": {"field": "name"}}}},
             '{"suggest":{"text":"?","s":{"term":{"field":"name"}}}}',
         ),
-        ({"params": {"a": [1, 2, {"b": SECRET}]}}, '{"params":{"a":["?","?",{"b":"?"}]}}'),
+        ({"params": {"a": [1, 2, {"b": SECRET}]}}, '{"params":{"a":["?"]}}'),
+        # Keys that are a user's words, or a document's.
+        (
+            {"query": {"sparse_vector": {"field": "ml.tokens", "query_vector": {SECRET: 0.7, "b": 1}}}},
+            '{"query":{"sparse_vector":{"field":"ml.tokens","query_vector":"?"}}}',
+        ),
+        (
+            {"query": {"weighted_tokens": {"ml.tokens": {"tokens": {SECRET: 0.7}, "boost": 2}}}},
+            '{"query":{"weighted_tokens":{"ml.tokens":{"tokens":"?","boost":"?"}}}}',
+        ),
+        (
+            {"query": {"percolate": {"field": "query", "document": {SECRET: 1}, "documents": [{SECRET: 1}]}}},
+            '{"query":{"percolate":{"field":"query","document":"?","documents":["?"]}}}',
+        ),
+        (
+            {"query": {"more_like_this": {"fields": ["name"], "like": [SECRET, {"doc": {SECRET: 1}}]}}},
+            '{"query":{"more_like_this":{"fields":["name"],"like":["?",{"doc":"?"}]}}}',
+        ),
+        (
+            {"script_fields": {"s": {"script": {"source": SECRET, "params": {"likes": {SECRET: 1}, "n": 1}}}}},
+            '{"script_fields":{"s":{"script":{"source":"?","params":{"likes":"?","n":"?"}}}}}',
+        ),
+        (
+            {"aggs": {"a": {"scripted_metric": {"params": {"likes": {SECRET: 1}}}, "meta": {"for": {SECRET: 1}}}}},
+            '{"aggs":{"a":{"scripted_metric":{"params":{"likes":"?"}},"meta":{"for":"?"}}}}',
+        ),
+        # Field names, wherever the grammar has them.
+        (
+            {
+                "_source": ["name", "offers.*"],
+                "fields": ["at", {"field": "day", "format": SECRET}],
+                "stored_fields": "x",
+            },
+            '{"_source":["name","offers.*"],"fields":["at",{"field":"day","format":"?"}],"stored_fields":"x"}',
+        ),
+        ({"_source": {"excludes": ["v"], "includes": "n"}}, '{"_source":{"excludes":["v"],"includes":"n"}}'),
+        ({"_source": False, "docvalue_fields": []}, '{"_source":"?","docvalue_fields":[]}'),
+        (
+            {
+                "sort": [
+                    "price:desc",
+                    {"offers.price": {"nested": {"path": "offers", "filter": {"term": {"a": SECRET}}}}},
+                ]
+            },
+            '{"sort":["price:desc",{"offers.price":{"nested":{"path":"offers","filter":{"term":{"a":"?"}}}}}]}',
+        ),
+        # Coordinates are values, however many.
+        (
+            {"query": {"geo_shape": {"at": {"shape": {"type": "polygon", "coordinates": [[[1, 2], [3, 4], [5, 6]]]}}}}},
+            '{"query":{"geo_shape":{"at":{"shape":{"type":"?","coordinates":[[["?"]]]}}}}}',
+        ),
         ({"a": None, "b": True, "c": []}, '{"a":"?","b":"?","c":[]}'),
         ([{"index": "x"}, {"query": {"term": {"a": 1}}}], '[{"index":"?"},{"query":{"term":{"a":"?"}}}]'),
         (("a", "b"), '["?"]'),
@@ -246,6 +298,23 @@ def test_a_long_query_text_is_cut_between_escapes() -> None:
         ({"knn": {"field": "v", "filter": {"term": {}}}}, {}, Shape("knn", filtered=True)),
         ({"retriever": {"rrf": {"retrievers": []}}}, {}, Shape("rrf")),
         ({"suggest": {}}, {}, Shape("suggest")),
+        (
+            {"retriever": {"standard": {"query": {"bool": {"filter": [{}]}}, "sort": ["a"]}}},
+            {},
+            Shape("standard", filtered=True, sorted=True),
+        ),
+        (
+            {"retriever": {"rrf": {"retrievers": [{"knn": {"filter": {}}}, {"knn": {"filter": {"term": {}}}}]}}},
+            {},
+            Shape("rrf", filtered=True),
+        ),
+        (
+            {"retriever": {"linear": {"retrievers": [{"retriever": {"knn": {"filter": [{}]}}, "weight": 2}, 3]}}},
+            {},
+            Shape("linear", filtered=True),
+        ),
+        ({"retriever": {"rescorer": {"retriever": {"standard": {"query": {"match": {}}}}}}}, {}, Shape("rescorer")),
+        ({"retriever": {"rrf": {"retrievers": "text", "filter": None}}}, {}, Shape("rrf")),
         ({"query": {"my_secret_clause": {}}}, {}, Shape("other")),
         ({"retriever": {"my_secret": {}}}, {}, Shape("other")),
         (None, {"q": "secret", "size": "3", "sort": "a"}, Shape("query_string", sorted=True, size=3)),

@@ -24,6 +24,7 @@ VALUES = st.one_of(
     st.floats(min_value=1e9, max_value=1e12),
 )
 SCALARS = st.one_of(VALUES, st.booleans(), st.none())
+SECRET_TEXTS = st.text(max_size=20).map(lambda text: MARK + text)
 
 
 def objects(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -56,7 +57,11 @@ LEAVES = st.one_of(
     ),
     one(st.just("geo_distance"), one(FIELDS, objects(lat=VALUES, lon=VALUES))),
     one(st.just("more_like_this"), objects(fields=st.lists(FIELDS, max_size=2), like=st.lists(VALUES, max_size=2))),
-    one(st.just("percolate"), objects(field=VALUES, document=st.dictionaries(FIELDS, SCALARS, max_size=3))),
+    one(st.just("percolate"), objects(field=FIELDS, document=st.dictionaries(SECRET_TEXTS, SCALARS, max_size=3))),
+    one(
+        st.just("sparse_vector"), objects(field=FIELDS, query_vector=st.dictionaries(SECRET_TEXTS, VALUES, max_size=3))
+    ),
+    one(st.just("geo_shape"), one(FIELDS, objects(coordinates=st.lists(st.lists(VALUES, min_size=1), min_size=1)))),
     one(st.just("match_all"), st.just({})),
 )
 
@@ -140,8 +145,14 @@ def values_in(node: Any) -> list[Any]:
 def skeleton(node: Any) -> Any:
     """The structure alone: an array of scalars is one scalar, however long."""
     if isinstance(node, dict):
-        return {str(key): skeleton(value) for key, value in node.items()}
+        opaque = {"document", "query_vector"}
+        return {
+            str(key): "?" if key in opaque and isinstance(value, dict) else skeleton(value)
+            for key, value in node.items()
+        }
     if isinstance(node, list | tuple):
+        if node and all(isinstance(item, list) for item in node):
+            return [skeleton(node[0])]
         inner = [skeleton(item) for item in node]
         return ["?"] if inner and all(item == "?" for item in inner) else inner
     return "?"

@@ -18,6 +18,10 @@ LANGUAGE: Position = {}
 """The text here is ES|QL or EQL: its literals are replaced, the rest is kept."""
 SQL: Position = {}
 """The text here is SQL, likewise."""
+OPAQUE: Position = {}
+"""Keys are a user's words, too, as in `{"lamp": 0.7}` of a sparse vector, or a document's: nothing is kept."""
+PARAMETERS: Position = {"*": OPAQUE}
+"""Of a script or a template: their names are kept, and nothing within them."""
 
 QUERY: Position = {}
 AGGREGATIONS: Position = {}
@@ -27,6 +31,12 @@ SORT: Position = {}
 BODY: Position = {}
 
 _FIELD: Position = {"field": NAME}
+SOURCE: Position = {"excludes": NAME, "exclude": NAME, "includes": NAME, "include": NAME}
+"""Field names, or a mapping to field names."""
+FIELDS: Position = {"field": NAME}
+"""Field names, each alone or in a mapping of its own."""
+NAMED = frozenset(map(id, (NAME, SORT, SOURCE, FIELDS)))
+"""Where a text is a field name, by identity."""
 _KNN: Position = {"field": NAME, "filter": QUERY}
 _FIELDS: Position = {"fields": NAME, "default_field": NAME}
 
@@ -42,9 +52,10 @@ QUERY |= {
     "has_child": {"query": QUERY},
     "has_parent": {"query": QUERY},
     "knn": _KNN,
-    "more_like_this": {"fields": NAME},
+    "more_like_this": {"fields": NAME, "like": {"doc": OPAQUE}, "unlike": {"doc": OPAQUE}},
     "multi_match": _FIELDS,
     "nested": {"path": NAME, "query": QUERY},
+    "percolate": {"field": NAME, "document": OPAQUE, "documents": OPAQUE},
     "pinned": {"organic": QUERY},
     "query_string": _FIELDS,
     "rank_feature": _FIELD,
@@ -52,9 +63,12 @@ QUERY |= {
     "script_score": {"query": QUERY},
     "semantic": _FIELD,
     "simple_query_string": _FIELDS,
+    "span_field_masking": _FIELD,
+    "sparse_vector": {"field": NAME, "query_vector": OPAQUE},
+    "weighted_tokens": {"*": {"tokens": OPAQUE}},
 }
 
-_AGGREGATION_BODY: Position = {"field": NAME, "path": NAME}
+_AGGREGATION_BODY: Position = {"field": NAME, "path": NAME, "params": PARAMETERS}
 
 AGGREGATION |= {
     "aggs": AGGREGATIONS,
@@ -63,7 +77,7 @@ AGGREGATION |= {
     "composite": {"sources": AGGREGATIONS},
     "filter": QUERY,
     "filters": {"filters": {"*": QUERY}},
-    "meta": VALUE,
+    "meta": PARAMETERS,
     "multi_terms": {"terms": _FIELD},
     "top_hits": BODY,
     "top_metrics": {"metrics": _FIELD, "sort": SORT},
@@ -86,27 +100,38 @@ RETRIEVER |= {
 for _inner in RETRIEVER.values():
     _inner["filter"] = QUERY
 
-SORT |= {"*": VALUE}
+SORT |= {"*": {"nested": {"path": NAME, "filter": QUERY}}}
 
 _SUGGESTER: Position = {"completion": _FIELD, "phrase": _FIELD, "term": _FIELD}
 
 BODY |= {
     "aggregations": AGGREGATIONS,
     "aggs": AGGREGATIONS,
+    "_source": SOURCE,
     "collapse": _FIELD,
+    "connections": {"query": QUERY, "vertices": _FIELD},
+    "docvalue_fields": FIELDS,
+    "ext": PARAMETERS,
+    "field": NAME,
+    "fields": FIELDS,
     "filter": QUERY,
     "index_filter": QUERY,
     "knn": _KNN,
+    "params": PARAMETERS,
     "post_filter": QUERY,
     "query": QUERY,
+    "requests": {"request": BODY, "params": PARAMETERS},
     "rescore": {"query": {"rescore_query": QUERY}},
     "retriever": RETRIEVER,
+    "slice": _FIELD,
     "sort": SORT,
-    "source": {"query": QUERY},
+    "source": {"query": QUERY, "_source": SOURCE},
+    "stored_fields": FIELDS,
     "suggest": {"text": VALUE, "*": _SUGGESTER},
+    "vertices": _FIELD,
 }
 
-LANGUAGE_BODY: Position = {"query": LANGUAGE, "filter": QUERY}
+LANGUAGE_BODY: Position = {"query": LANGUAGE, "filter": QUERY, "fields": FIELDS, "params": PARAMETERS}
 """The body of an ES|QL or EQL request."""
 SQL_BODY: Position = {"query": SQL, "filter": QUERY}
 """The body of an SQL request."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from otel_search.query.grammar import BODY, LANGUAGE, NAME, QUERY, SORT, SQL, VALUE, Position
+from otel_search.query.grammar import BODY, LANGUAGE, NAMED, OPAQUE, PARAMETERS, QUERY, SQL, VALUE, Position
 from otel_search.query.language import mask_literals
 
 MAX_LENGTH = 2048
@@ -28,7 +28,7 @@ _MAX_KEY = 128
 # Longer arrays of values are looked at no further: a vector has thousands of numbers.
 _PEEK = 16
 
-_FIELD_NAME = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*\-]{0,127}(?:\^[0-9.]{1,6})?")
+_FIELD_NAME = re.compile(r"@?(?:[^\W\d]|\*)[\w.*\-]{0,127}(?:\^[0-9.]{1,6}|:asc|:desc)?")
 _SCALARS = frozenset({str, int, float, bool, type(None), bytes})
 
 
@@ -83,7 +83,8 @@ def _ordinary(node: dict[Any, Any], position: Position, depth: int, nesting: int
             if kind in _SCALARS:
                 parts.append(_key(key) + (MASK if position is VALUE else _text(value, position)))
             elif kind is dict:
-                parts.append(_key(key) + _ordinary(value, VALUE, depth + 1, nesting, counts))
+                beneath = PARAMETERS if key == "params" else VALUE
+                parts.append(_key(key) + _ordinary(value, beneath, depth + 1, nesting, counts))
             elif kind is list:
                 parts.append(_key(key) + _ordinary_list(value, VALUE, depth + 1, nesting, counts))
             else:
@@ -97,6 +98,9 @@ def _ordinary(node: dict[Any, Any], position: Position, depth: int, nesting: int
         beneath = position.get(key, other)
         if kind in _SCALARS:
             parts.append(_key(key) + (MASK if beneath is VALUE else _text(value, beneath)))
+            continue
+        if beneath is OPAQUE:
+            parts.append(_key(key) + _opaque(value))
             continue
         inner = nesting
         if beneath is QUERY:
@@ -114,10 +118,16 @@ def _ordinary(node: dict[Any, Any], position: Position, depth: int, nesting: int
 def _ordinary_list(node: list[Any], position: Position, depth: int, nesting: int, counts: list[int]) -> str:
     if not node:
         return "[]"
-    named = position is NAME or position is SORT
-    if type(node[0]) in _SCALARS and not named:
+    named = id(position) in NAMED
+    first = type(node[0])
+    if first in _SCALARS and not named:
         if all(type(item) in _SCALARS for item in islice(node, _PEEK)):
             return "[" + MASK + "]"
+        raise _NotOrdinaryError
+    if first is list and position is VALUE:
+        # Coordinates: however many there are, as with values.
+        if depth < _MAX_DEPTH and all(type(item) is list for item in islice(node, _PEEK)):
+            return "[" + _ordinary_list(node[0], VALUE, depth + 1, nesting, counts) + "]"
         raise _NotOrdinaryError
     counts[0] -= len(node)
     if counts[0] < 0:
@@ -138,7 +148,7 @@ def _text(value: Any, position: Position) -> str:
     """A scalar as JSON: a field name where the grammar has one, else the mask."""
     if type(value) is not str:
         return MASK
-    if position is NAME or position is SORT:
+    if id(position) in NAMED:
         return _name(value)
     if position is LANGUAGE or position is SQL:
         if len(value) > MAX_LENGTH:
@@ -150,6 +160,12 @@ def _text(value: Any, position: Position) -> str:
 @functools.lru_cache(maxsize=2048)
 def _name(text: str) -> str:
     return f'"{text}"' if _FIELD_NAME.fullmatch(text) else MASK
+
+
+def _opaque(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{MASK}]" if value else "[]"
+    return MASK
 
 
 class _Writer:
@@ -164,7 +180,9 @@ class _Writer:
 
     def write(self, node: Any, position: Position, depth: int, nesting: int) -> None:
         kind = type(node)
-        if kind is dict:
+        if position is OPAQUE:
+            self._put(_opaque(node))
+        elif kind is dict:
             self._object(node, position, depth, nesting)
         elif kind is list or kind is tuple:
             self._array(node, position, depth, nesting)
@@ -185,7 +203,7 @@ class _Writer:
         self.left -= len(text)
 
     def _scalar(self, node: Any, position: Position) -> str:
-        if (position is NAME or position is SORT) and type(node) is str:
+        if id(position) in NAMED and type(node) is str:
             return _name(node)
         if (position is LANGUAGE or position is SQL) and type(node) is str:
             # Twice the budget: masking shortens the text, and what is too long is cut afterwards.
@@ -211,7 +229,7 @@ class _Writer:
                     break
                 self._put(text if first else "," + text)
                 first = False
-                beneath = position.get(key, other) if position else VALUE
+                beneath = position.get(key, other) if position else PARAMETERS if key == "params" else VALUE
                 if beneath is QUERY:
                     self.nesting = max(self.nesting, nesting + 1)
                     self.write(value, beneath, depth + 1, nesting + 1)
@@ -224,16 +242,15 @@ class _Writer:
     def _array(self, node: Sequence[Any], position: Position, depth: int, nesting: int) -> None:
         self.left -= 6
         self.parts.append("[")
-        if (
-            position is not NAME
-            and position is not SORT
-            and all(type(item) in _SCALARS for item in islice(node, _PEEK))
-        ):
+        named = id(position) in NAMED
+        if not named and all(type(item) in _SCALARS for item in islice(node, _PEEK)):
             # However many values there are: the shape of the query is the same.
             if node:
                 self._put(MASK)
         elif depth >= _MAX_DEPTH:
             self.parts.append(CUT)
+        elif position is VALUE and all(type(item) is list for item in islice(node, _PEEK)):
+            self.write(node[0], VALUE, depth + 1, nesting)
         else:
             for number, item in enumerate(node):
                 if self.left < 8:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -46,9 +46,12 @@ def shape_of(body: Any, parameters: Mapping[str, str]) -> Shape:
     query = _plain(body.get("query"))
     return Shape(
         _type(query, body, parameters),
-        "post_filter" in body or _filtered(query) or _filtered_knn(body.get("knn")),
+        "post_filter" in body
+        or _filtered(query)
+        or _filtered_knn(body.get("knn"))
+        or _in_retriever(body.get("retriever"), _narrows),
         "aggs" in body or "aggregations" in body,
-        "sort" in body or "sort" in parameters,
+        "sort" in body or "sort" in parameters or _in_retriever(body.get("retriever"), _sorts),
         _number(body.get("size", parameters.get("size"))),
         _number(body.get("from", parameters.get("from"))),
         _paging(body, parameters),
@@ -108,6 +111,32 @@ def _filtered(query: Any) -> bool:
 def _filtered_knn(knn: Any) -> bool:
     searches = knn if isinstance(knn, list) else [knn]
     return any(isinstance(search, Mapping) and bool(search.get("filter")) for search in searches)
+
+
+def _in_retriever(retriever: Any, holds: Callable[[str, Mapping[str, Any]], bool], depth: int = 0) -> bool:
+    """Whether something holds for a retriever, or for one of those that it combines."""
+    if not isinstance(retriever, Mapping) or not retriever or depth >= _MAX_FOLLOWED:
+        return False
+    name, inner = next(iter(retriever.items()))
+    if not isinstance(inner, Mapping):
+        return False
+    if holds(name, inner):
+        return True
+    several = inner.get("retrievers")
+    each = list(several)[:_MAX_FOLLOWED] if isinstance(several, list | tuple) else [inner.get("retriever")]
+    # `linear` has each in an entry with its weight, `rrf` may have.
+    return any(
+        _in_retriever(one["retriever"] if isinstance(one, Mapping) and "retriever" in one else one, holds, depth + 1)
+        for one in each
+    )
+
+
+def _narrows(name: str, retriever: Mapping[str, Any]) -> bool:
+    return bool(retriever.get("filter")) or (name == "standard" and _filtered(_plain(retriever.get("query"))))
+
+
+def _sorts(_: str, retriever: Mapping[str, Any]) -> bool:
+    return "sort" in retriever
 
 
 def _paging(body: Mapping[str, Any], parameters: Mapping[str, str]) -> str | None:
