@@ -21,6 +21,7 @@ from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.conclusion import conclude
 from otel_search.elasticsearch.helper_span import release
 from otel_search.elasticsearch.paths import endpoint_of
+from otel_search.elasticsearch.request import BODIES_WITH_TARGETS, target_in
 from otel_search.elasticsearch.telemetry import Operation, Telemetry
 
 CURRENT: ContextVar[Call | None] = ContextVar("otel_search_elasticsearch_call", default=None)
@@ -179,13 +180,26 @@ class Call(OpenTelemetrySpan):
                 self._name_by_path(target)
             except Exception:
                 faults.report("reading a request")
+        if self.operation.name in BODIES_WITH_TARGETS:
+            try:
+                self._name_by_body()
+            except Exception:
+                faults.report("reading a request")
 
     def _name_by_path(self, target: str) -> None:
         endpoint = endpoint_of(self.method, target)
         self.parts = endpoint.parts
-        self.operation = self.telemetry.operation(
-            endpoint.operation, endpoint.parts.get("index"), self.address, self.method
-        )
+        self._is(endpoint.operation, endpoint.parts.get("index"))
+
+    def _name_by_body(self) -> None:
+        if self.operation.family is None:
+            target = target_in(self.operation.name, self.body)
+            if target is not None:
+                self._is(self.operation.name, target)
+
+    def _is(self, endpoint: str, target: str | None) -> None:
+        """The request has said what the client did not."""
+        self.operation = self.telemetry.operation(endpoint, target, self.address, self.method)
         if self.recording:
             self.otel_span.update_name(self.operation.span_name)
             self.otel_span.set_attributes(self.operation.attributes)

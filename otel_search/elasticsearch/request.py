@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import orjson
 
@@ -19,6 +20,7 @@ from otel_search.query import (
     query_type,
     sanitize,
     shape_of,
+    target_of,
 )
 
 QUERY_BODIES: dict[str, Position] = (
@@ -93,6 +95,30 @@ _SHAPED = frozenset(
 _MIXED = "mixed"
 
 
+BODIES_WITH_TARGETS = frozenset({"esql.async_query", "esql.query", "reindex", "sql.query", "sql.translate"})
+"""The endpoints whose targets stand in their bodies and not in their paths."""
+
+
+def target_in(endpoint: str, body: Any) -> str | None:
+    """What one of these endpoints reads, as far as a body of objects says it.
+
+    Args:
+        endpoint: The endpoint's name in the client's API.
+        body: The request body, not serialized.
+    """
+    if not isinstance(body, Mapping):
+        return None
+    if endpoint == "reindex":
+        source = body.get("source")
+        found = source.get("index") if isinstance(source, Mapping) else None
+        if isinstance(found, list | tuple):
+            found = ",".join(map(str, found))
+    else:
+        query = body.get("query")
+        found = target_of(query, sql=endpoint.startswith("sql.")) if isinstance(query, str) else None
+    return found if isinstance(found, str) and found else None
+
+
 def type_of(endpoint: str, body: Any, parameters: Mapping[str, str]) -> str | None:
     """The type of the query, as metrics have it.
 
@@ -144,6 +170,8 @@ def describe(endpoint: str, body: Any, parameters: Mapping[str, str], found: dic
         if kind is not None:
             found[semconv.QUERY_TYPE] = kind
     position = QUERY_BODIES.get(endpoint)
+    if not body and "q" in parameters and endpoint in _SHAPED:
+        body = _as_body(parameters)
     if text == "off" or position is None or body is None:
         return
     sanitized, depth = sanitize(body, position)
@@ -151,6 +179,17 @@ def describe(endpoint: str, body: Any, parameters: Mapping[str, str], found: dic
         found[semconv.QUERY_DEPTH] = depth
     found[semconv.QUERY_HASH] = query_hash(sanitized)
     found[semconv.DB_QUERY_TEXT] = sanitized if text == "sanitized" else raw_text(body)
+
+
+def _as_body(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """A search by `q=` as the body that means the same, so that its shape has a text and a hash, too."""
+    query = {"query": unquote_plus(parameters["q"])}
+    if "df" in parameters:
+        query["default_field"] = unquote_plus(parameters["df"])
+    body: dict[str, Any] = {"query": {"query_string": query}}
+    if "sort" in parameters:
+        body["sort"] = unquote_plus(parameters["sort"]).split(",")
+    return body
 
 
 def _search_in(endpoint: str, body: Any) -> Any:

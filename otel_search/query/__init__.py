@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_search.query.grammar import BODY, LANGUAGE_BODY, SQL_BODY, Position
-from otel_search.query.language import mask_literals
+from otel_search.query.language import mask_literals, target_of
 from otel_search.query.sanitize import MAX_LENGTH, sanitize
 from otel_search.query.shape import Shape, query_hash, query_type, shape_of
 
@@ -19,4 +19,5 @@ __all__ = [
     "query_type",
     "sanitize",
     "shape_of",
+    "target_of",
 ]

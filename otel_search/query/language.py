@@ -41,6 +41,28 @@ def mask_literals(text: str, *, sql: bool = False) -> str:
     return " ".join((_SQL if sql else _PIPED).sub(_mask, text).split())
 
 
+# Up to the first pipe; a list in square brackets is how the first versions wrote METADATA.
+_SOURCE = re.compile(r"\s*(?:FROM|TS)\s+([^|\[]{1,512}?)\s*(?:\bMETADATA\b|[|\[]|\Z)", re.IGNORECASE)
+_TABLE = re.compile(r"\bFROM\s+([\w.*:-]{1,256})", re.IGNORECASE)
+_INDEX = re.compile(r"[\w.*:<>{}/+-]{1,256}")
+_LONGEST_SQL = 4096
+
+
+def target_of(text: str, *, sql: bool = False) -> str | None:
+    """The indices that a query in ES|QL or SQL reads, with commas; `None` if it names none in a plain way.
+
+    Args:
+        text: The query.
+        sql: Whether it is SQL, whose tables count if they are not quoted.
+    """
+    if sql:
+        table = _TABLE.search(mask_literals(text[:_LONGEST_SQL], sql=True))
+        return table and table[1]
+    source = _SOURCE.match(text)
+    names = [name.strip().strip('"') for name in source[1].split(",")] if source else []
+    return ",".join(names) if names and all(map(_INDEX.fullmatch, names)) else None
+
+
 def _mask(match: re.Match[str]) -> str:
     token = match[0]
     first = token[0]

@@ -126,7 +126,55 @@ def test_a_query_string_search_is_known(recorded: Recorded, server: ScriptedServ
         found["url.full"].endswith("/products/_search?df=[redacted: value]&q=[redacted: value]")
         or "q=[redacted: value]" in found["url.full"]
     )
+    assert found["db.query.text"] == '{"query":{"query_string":{"query":"?","default_field":"mail"}}}'
     assert SECRET.split("@", maxsplit=1)[0] not in recorded.everything()
+    recorded.exporter.clear()
+    scripted(lambda client: client.count(index="products", q="name:lamp shade", df="mail"))
+    assert attributes(recorded)["search.query.hash"] == found["search.query.hash"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "name", "collection"),
+    [
+        ("POST", "/_query", {"query": "FROM logs-2026.11.25 | LIMIT 3"}, "esql.query logs-*", "logs-2026.11.25"),
+        (
+            "POST",
+            "/_query",
+            {"query": 'from products, "shops" METADATA _id'},
+            "esql.query products,shops",
+            "products,shops",
+        ),
+        ("POST", "/_query", {"query": f'ROW mail="FROM {SECRET}"'}, "esql.query", None),
+        (
+            "POST",
+            "/_sql",
+            {"query": f"SELECT name FROM products WHERE mail = '{SECRET}'"},
+            "sql.query products",
+            "products",
+        ),
+        ("POST", "/_sql", {"query": f"SELECT 'FROM {SECRET}'"}, "sql.query", None),
+        ("POST", "/_reindex", {"source": {"index": ["a", "b"]}, "dest": {"index": "c"}}, "reindex a,b", "a,b"),
+        ("POST", "/_reindex", {"source": "?", "dest": {}}, "reindex", None),
+    ],
+)
+def test_a_target_within_the_body_is_known(
+    recorded: Recorded,
+    server: ScriptedServer,
+    scripted: Caller,
+    method: str,
+    path: str,
+    body: Any,
+    name: str,
+    collection: str | None,
+) -> None:
+    server.reply({"took": 1, "values": [[1]], "rows": [[1]], "columns": []})
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    scripted(lambda client: client.perform_request(method, path, headers=headers, body=body))
+    assert recorded.span.name == name
+    assert attributes(recorded).get("db.collection.name") == collection
+    ((found, _),) = recorded.points("db.client.operation.duration")
+    assert found.get("db.collection.name") == (name.partition(" ")[2] or None)
+    assert SECRET not in recorded.everything()
 
 
 def test_paging_is_known(recorded: Recorded, server: ScriptedServer, scripted: Caller) -> None:
