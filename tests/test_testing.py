@@ -271,6 +271,51 @@ def test_providers_of_the_application_are_listened_to(tmp_path: Path) -> None:
     ), output
 
 
+ONE_AFTER_ANOTHER = """
+import logging
+
+import structlog
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import metrics, trace
+
+app = FastAPI()
+
+@app.get("/")
+async def root():
+    return 1
+
+def test_with_an_application(telemetry):
+    telemetry.instrument(app)
+    with TestClient(app) as client:
+        client.get("/")
+    telemetry.assert_span("GET /", kind="SERVER")
+
+def test_without_one(telemetry):
+    with trace.get_tracer("own").start_as_current_span("work"):
+        logging.getLogger("own").warning("worked")
+        structlog.get_logger().info("worked well", times=2)
+    metrics.get_meter("own").create_counter("own.counter").add(2)
+    span = telemetry.assert_span("work")
+    telemetry.assert_log("worked", level="warning", span=span)
+    telemetry.assert_log("worked well", level="info", span=span, times=2)
+    telemetry.assert_metric("own.counter", 2)
+
+def test_with_the_application_again(telemetry):
+    telemetry.instrument(app)
+    with TestClient(app) as client:
+        client.get("/")
+    telemetry.assert_span("GET /", kind="SERVER")
+    telemetry.assert_log("request completed")
+"""
+
+
+def test_a_test_records_all_whatever_the_one_before_has_instrumented(tmp_path: Path) -> None:
+    output = run(tmp_path, ONE_AFTER_ANOTHER)
+    assert set(outcomes(output).values()) == {"PASSED"}, output
+    assert len(outcomes(output)) == 3
+
+
 def test_a_run_that_does_not_use_the_plugin_does_not_load_what_is_behind_it(tmp_path: Path) -> None:
     source = """
 import sys

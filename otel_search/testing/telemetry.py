@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from otel_search import logs as process_logs
 from otel_search import telemetry as process_telemetry
 from otel_search.testing import points, shown
 from otel_search.testing.expected import Expected, Name, has_name
@@ -42,6 +43,7 @@ class Telemetry:
     def __enter__(self) -> Self:
         process_telemetry.stand_in = providers
         process_telemetry.set_up()
+        process_logs.take_again()  # which the end of another test's application may have given back
         recording = providers()
         recording.clear()
         recording.stamp.clock = self.clock
