@@ -20,11 +20,15 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro, DefaultDistro
 
 from otel_search import settings, telemetry
+from otel_search.telemetry.standard_variables import fault
 
 NAME = "otel_search"
 
 _logger = logging.getLogger(__name__)
 _LAUNCHER = "opentelemetry.instrumentation.auto_instrumentation._load"
+
+_faults: list[str] = []
+"""Lines on variables that could not be used, for when there are logs."""
 
 # Upstream's instrumentors whose work ours do; they decide when upstream's have to do it.
 _REPLACED = {"fastapi": "otel_search_fastapi", "elasticsearch": "otel_search_elasticsearch"}
@@ -43,8 +47,7 @@ class OtelSearchDistro(BaseDistro):  # type: ignore[misc]
         type(self).chosen = True
         if _is_resource_tracker():
             os.environ["OTEL_SDK_DISABLED"] = "true"
-        # Without a name the launcher takes the first configurator that it finds.
-        os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", NAME)
+        _choose_configurator()
         logging.getLogger(_LAUNCHER).addFilter(_is_news)
         if not settings.current().sdk_disabled:
             settings.set_defaults()
@@ -81,7 +84,18 @@ class OtelSearchConfigurator:
         Args:
             **kwargs: What the launcher tells a configurator.
         """
-        telemetry.set_up(**kwargs)
+        telemetry.set_up(*_faults, **kwargs)
+
+
+def _choose_configurator() -> None:
+    """Ours, if the user has named none: without a name the launcher takes the first that it finds, at a wrong one none."""
+    variable, group = "OTEL_PYTHON_CONFIGURATOR", "opentelemetry_configurator"
+    chosen = os.environ.get(variable, "").strip()
+    known = sorted({entry.name for entry in entry_points(group=group)}) if chosen else []
+    if chosen not in known:
+        os.environ[variable] = NAME
+        if chosen:
+            _faults.append(fault(variable, chosen, NAME, " | ".join(known)))
 
 
 def _carefully(name: str, load: Callable[[], Any]) -> None:
@@ -103,6 +117,13 @@ def report_the_choice() -> None:
     others = " and ".join(sorted({_distribution(entry) for entry in installed if entry.name != NAME}))
     asked = os.environ.get("OTEL_PYTHON_DISTRO")
     if OtelSearchDistro.chosen:
+        configurator = os.environ.get("OTEL_PYTHON_CONFIGURATOR", NAME)
+        if configurator != NAME:
+            _logger.warning(
+                "OTEL_PYTHON_CONFIGURATOR=%s sets up telemetry in otel-search's place: its log lines, the care for exports "
+                "and the last one when the server ends are left out",
+                configurator,
+            )
         if others and asked is None:
             _logger.info(
                 "otel-search was found first and is in charge, %s is installed beside it; "

@@ -38,3 +38,24 @@ def test_a_large_batch_and_a_large_queue_are_left_alone() -> None:
     environ = {**DEFAULTS, QUEUE: "100000", BATCH: "20000"}
     assert correct(environ) == []
     assert (environ[QUEUE], environ[BATCH]) == ("100000", "20000")
+
+
+def test_of_a_list_what_can_be_used_stays() -> None:
+    environ = {"OTEL_RESOURCE_ATTRIBUTES": "team, a=b=c,=x,", "OTEL_SERVICE_NAME": " "}
+    assert correct(environ) == [
+        "OTEL_RESOURCE_ATTRIBUTES='team, a=b=c,=x,' is not accepted, using a=b=c; accepted: key=value, separated by commas"
+    ]
+    assert environ == {**environ, "OTEL_RESOURCE_ATTRIBUTES": " a=b=c"}
+    assert "OTEL_SERVICE_NAME" not in environ
+
+
+@pytest.mark.parametrize("kind", ["sdk", "default"])
+def test_providers_as_they_come_are_not_made_before_they_are_set_up(kind: str) -> None:
+    environ = {"OTEL_PYTHON_TRACER_PROVIDER": f"{kind}_tracer_provider"}
+    assert correct(environ) == []
+    assert "OTEL_PYTHON_TRACER_PROVIDER" not in environ
+
+
+def test_a_password_in_what_is_no_url_is_not_shown() -> None:
+    (line,) = correct({"OTEL_EXPORTER_OTLP_ENDPOINT": "shop:hunter/2@collector:4318"})
+    assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT='[redacted: user info]@collector:4318' is not accepted")

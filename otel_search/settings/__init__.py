@@ -18,6 +18,7 @@ from otel_search.settings.environ import (
     without_exporter,
 )
 from otel_search.settings.row import PREFIX, Row
+from otel_search.settings.values import without_user_info
 
 __all__ = [
     "DEFAULTS",
@@ -33,4 +34,5 @@ __all__ = [
     "shown",
     "table",
     "without_exporter",
+    "without_user_info",
 ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from otel_search.settings.values import Rotation, Sampling, SlowQuery, seconds, words
 
@@ -127,14 +128,31 @@ def _callers(text: str) -> tuple[tuple[str, str, str], ...]:
 
 def _path(text: str) -> str:
     value = "/" + text.strip().strip("/")
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+    # No dots alone, which clients take for a way up.
+    if not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", value):
         raise ValueError
     return value
 
 
 def _url(text: str) -> str:
     value = text.strip().rstrip("/")
-    if not re.match(r"https?://[^/\s]+", value):
+    url = urlsplit(value)
+    # A port that is none raises by itself.
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0 or re.search(r"\s", value):
+        raise ValueError
+    return value
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    found = words(text)
+    if not found:
+        raise ValueError
+    return tuple(map(_url, found))
+
+
+def _positive_seconds(text: str) -> float:
+    value = seconds(text)
+    if value <= 0:
         raise ValueError
     return value
 
@@ -171,6 +189,7 @@ def _addresses(text: str) -> tuple[str, ...]:
 BOOLEAN = Accepts(_boolean, "`true` | `false`")
 ADDRESSES = Accepts(_addresses, "addresses of mail, separated by commas")
 SECONDS = Accepts(seconds, "seconds, 0 to 3600")
+POSITIVE_SECONDS = Accepts(_positive_seconds, "seconds, above 0, at most 3600")
 WORDS = Accepts(words, "words, separated by commas")
 PATTERNS = Accepts(_patterns, "regular expressions, separated by commas")
 SECRETS = Accepts(_secrets, "`name=regular expression`, separated by semicolons")
@@ -184,6 +203,7 @@ CALLERS = Accepts(_callers, "`user=header:<name>`, `user=cookie:<name>`, and lik
 PERCENTS = Accepts(_percents, "two percentages, the lower first, as in `80,90`")
 PATH = Accepts(_path, "a path such as `/health`")
 URL = Accepts(_url, "a URL with http or https")
+URLS = Accepts(_urls, "URLs with http or https, separated by commas")
 KPI_SOURCES = Accepts(
     _kpi_sources,
     "`prometheus=<url>`, `elasticsearch=<url>` or `elasticsearch`, separated by commas; a URL is Prometheus'",

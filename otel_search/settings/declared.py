@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from otel_search.settings import paths
 from otel_search.settings.accepts import (
     ADDRESSES,
     BOOLEAN,
@@ -24,6 +25,7 @@ from otel_search.settings.accepts import (
     PATH,
     PATTERNS,
     PERCENTS,
+    POSITIVE_SECONDS,
     ROTATION,
     SAMPLING,
     SECONDS,
@@ -32,6 +34,7 @@ from otel_search.settings.accepts import (
     SMALL_NUMBER,
     TEXT,
     URL,
+    URLS,
     WORDS,
     number,
     one_of,
@@ -113,7 +116,7 @@ class Settings:
     log_file_keep: int = setting("OTEL_SEARCH_LOG_FILE_KEEP", SMALL_NUMBER, 5, "How many renamed log files are kept.")
     logs_elasticsearch_url: tuple[str, ...] = setting(
         "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL",
-        WORDS,
+        URLS,
         ("http://localhost:9200",),
         "Where `OTEL_LOGS_EXPORTER=elasticsearch` sends log records, as URLs separated by commas.",
     )
@@ -267,7 +270,7 @@ class Settings:
     health_path: str = setting(
         "OTEL_SEARCH_HEALTH_PATH",
         PATH,
-        "/health",
+        paths.HEALTH,
         "Where the health routes are: this path, and `/live` and `/ready` below it.",
     )
     health_details: Literal["always", "authorized", "never"] = setting(
@@ -278,7 +281,7 @@ class Settings:
         nobody.""",
     )
     health_timeout: float = setting(
-        "OTEL_SEARCH_HEALTH_TIMEOUT", SECONDS, 1.0, "The longest that one health check may take, in seconds."
+        "OTEL_SEARCH_HEALTH_TIMEOUT", POSITIVE_SECONDS, 1.0, "The longest that one health check may take, in seconds."
     )
     health_cache: float = setting(
         "OTEL_SEARCH_HEALTH_CACHE", SECONDS, 2.0, "How long the result of a health check counts, in seconds."
@@ -325,7 +328,9 @@ class Settings:
         "",
         "The Elasticsearch whose health is checked, in place of those that the application has clients for.",
     )
-    metrics_path: str = setting("OTEL_SEARCH_METRICS_PATH", PATH, "/metrics", "Where the metrics are, for Prometheus.")
+    metrics_path: str = setting(
+        "OTEL_SEARCH_METRICS_PATH", PATH, paths.METRICS, "Where the metrics are, for Prometheus."
+    )
     gauges: tuple[tuple[str, str], ...] = setting(
         "OTEL_SEARCH_GAUGES",
         GAUGES,
@@ -335,7 +340,7 @@ class Settings:
     )
     apdex_threshold: float = setting(
         "OTEL_SEARCH_APDEX_THRESHOLD",
-        SECONDS,
+        POSITIVE_SECONDS,
         0.25,
         "Apdex: up to how many seconds a request satisfies; up to four times as many it is tolerated.",
     )
@@ -531,6 +536,7 @@ class Settings:
     def read(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings from `environ`; an empty variable counts as unset, as in OpenTelemetry."""
         values, faults = read_rows(rows(), environ)
+        faults += paths.keep_apart(values)
         return cls(**values, faults=faults)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_search.settings.accepts import Accepts, PartlyAcceptedError
+from otel_search.settings.values import without_user_info
 
 PREFIX = "OTEL_SEARCH_"
 
@@ -82,7 +83,7 @@ def read_rows(rows: Sequence[Row], environ: Mapping[str, str]) -> tuple[dict[str
             )
         except ValueError:
             faults.append(
-                f"{row.variable}={text!r} is not accepted, using {row.default_words}; "
+                f"{row.variable}={without_user_info(text)!r} is not accepted, using {row.default_words}; "
                 f"accepted: {row.accepts.words.replace('`', '')}"
             )
     known = [row.variable for row in rows]

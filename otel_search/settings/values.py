@@ -6,6 +6,13 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+_USER_INFO = re.compile(r"(?:(?<=://)|(?<![^\s,=]))[^\s:/@,=]+:(?!//)\S*@")
+
+
+def without_user_info(text: str) -> str:
+    """A value that may be a URL with a password in it, or what was meant to be one, as it may be shown."""
+    return _USER_INFO.sub("[redacted: user info]@", text)
+
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a list with commas."""
@@ -36,6 +43,8 @@ class SlowQuery:
     def parse(cls, text: str) -> SlowQuery:
         """The thresholds in `1,products=0.3`; raises `ValueError`."""
         default, exceptions = cls.default, []
+        if sum("=" not in word for word in words(text)) > 1:
+            raise ValueError
         for word in words(text):
             pattern, equals, threshold = word.rpartition("=")
             if equals and not pattern.strip():

@@ -18,10 +18,11 @@ stand_in: Callable[[], Any] | None = None
 _ready = False
 
 
-def set_up(**configurator_arguments: Any) -> None:
+def set_up(*faults: str, **configurator_arguments: Any) -> None:
     """Set up providers, exporters and logs, once; providers that the application has set are kept.
 
     Args:
+        *faults: Lines on variables that were looked at before.
         **configurator_arguments: What the launcher tells a configurator.
     """
     global _ready
@@ -30,13 +31,13 @@ def set_up(**configurator_arguments: Any) -> None:
         return
     _ready = True
     # A variable that both of us read is said once.
-    faults = tuple(dict.fromkeys((*effective.faults, *correct(settings.environment()))))
+    said = tuple(dict.fromkeys((*faults, *effective.faults, *correct(settings.environment()))))
     settings.set_defaults()
     if stand_in is not None:
         stand_in()
     from otel_search.telemetry import sdk
 
-    sdk.set_up(effective, faults, configurator_arguments, by_application=stand_in is None)
+    sdk.set_up(effective, said, configurator_arguments, by_application=stand_in is None)
 
 
 def is_set_up() -> bool:

@@ -8,13 +8,15 @@ the line is said once.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from otel_search.settings import DEFAULTS
+from otel_search.settings import DEFAULTS, without_user_info
 
 SIGNALS = ("TRACES", "METRICS", "LOGS")
 
@@ -52,7 +54,7 @@ def _one_of(*choices: str, default: str) -> _Accepted:
 
 def _component(group: str, default: str) -> _Accepted:
     names = {entry.name for entry in entry_points(group=group)}
-    return _Accepted(lambda text: text in names, " | ".join(sorted(names)), default)
+    return _Accepted(lambda text: text in names, " | ".join(sorted(names)) or "nothing that is installed", default)
 
 
 def _is_endpoint(text: str) -> bool:
@@ -63,6 +65,10 @@ def _is_endpoint(text: str) -> bool:
         return False
 
 
+_BUILT_IN_PROVIDERS = frozenset(
+    f"{kind}_{signal}_provider" for kind in ("sdk", "default") for signal in ("tracer", "meter", "logger")
+)
+_FILE = _Accepted(lambda text: Path(text).is_file() and os.access(text, os.R_OK), "a file that can be read", "no value")
 _LARGE = 2**31 - 1
 _COUNT = _number(0, _LARGE, "a whole number, 0 or more", "no limit of its own")
 _COMPRESSION = _Accepted(
@@ -90,6 +96,13 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
             _number(0.001, _LARGE, "seconds, above 0", "10", float),
         )
         yield f"OTEL_EXPORTER_OTLP_{part}COMPRESSION", _COMPRESSION
+        for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+            yield f"OTEL_EXPORTER_OTLP_{part}{file}", _FILE
+        for protocol in ("HTTP", "GRPC"):
+            yield (
+                f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{part}CREDENTIAL_PROVIDER",
+                _component("opentelemetry_otlp_credential_provider", "no value"),
+            )
         # A gRPC target needs no scheme.
         if "grpc" not in (
             environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL"),
@@ -115,6 +128,9 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
     if environ.get("OTEL_TRACES_SAMPLER") in ("traceidratio", "parentbased_traceidratio"):
         yield "OTEL_TRACES_SAMPLER_ARG", _number(0, 1, "a number from 0 to 1", "1.0", float)
     yield "OTEL_PYTHON_ID_GENERATOR", _component("opentelemetry_id_generator", "random")
+    for provider in ("tracer", "meter", "logger"):
+        # With a name that there is not, each request would fail.
+        yield f"OTEL_PYTHON_{provider.upper()}_PROVIDER", _component(f"opentelemetry_{provider}_provider", "no value")
     for limit in (
         "ATTRIBUTE_COUNT",
         "ATTRIBUTE_VALUE_LENGTH",
@@ -145,16 +161,56 @@ def correct(environ: Environment) -> list[str]:
     for variable, accepted in _accepted(environ):
         text = environ.get(variable, "")
         if text.strip() and not accepted.is_good(text.strip()):
-            faults.append(_fault(variable, text, accepted.default, accepted.words))
+            faults.append(fault(variable, text, accepted.default, accepted.words))
             del environ[variable]
+    _leave_providers_to_us(environ)
+    faults += _correct_resource(environ)
     for processor in ("BSP", "BLRP"):
         faults += _correct_batch_size(environ, processor)
     faults += _correct_excluded_urls(environ)
     return faults
 
 
-def _fault(variable: str, text: str, used: str, words: str) -> str:
-    return f"{variable}={text!r} is not accepted, using {used}; accepted: {words}"
+def fault(variable: str, text: str, used: str, words: str) -> str:
+    """The line on a value that cannot be used.
+
+    Args:
+        variable: The variable's name.
+        text: Its value.
+        used: What is used in its place.
+        words: What is accepted.
+    """
+    return f"{variable}={without_user_info(text)!r} is not accepted, using {used}; accepted: {words}"
+
+
+def _leave_providers_to_us(environ: Environment) -> None:
+    """Let nobody find the SDK's own providers, empty as they come, before they are set up as all other variables say."""
+    for provider in ("TRACER", "METER", "LOGGER"):
+        if environ.get(f"OTEL_PYTHON_{provider}_PROVIDER", "").strip() in _BUILT_IN_PROVIDERS:
+            del environ[f"OTEL_PYTHON_{provider}_PROVIDER"]
+
+
+def _correct_resource(environ: Environment) -> list[str]:
+    """Keep what can be used of lists that the SDK complains about in each process, and of detectors with a traceback."""
+    faults = []
+    names = {"*", *(entry.name for entry in entry_points(group="opentelemetry_resource_detector"))}
+    for variable, is_good, words in (
+        ("OTEL_RESOURCE_ATTRIBUTES", re.compile(r"\s*[^\s=][^=]*=.*").fullmatch, "key=value, separated by commas"),
+        (
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
+            lambda name: name.strip() in names,
+            f"{' | '.join(sorted(names))}, separated by commas",
+        ),
+    ):
+        text = environ.get(variable, "")
+        parts = [part for part in text.split(",") if part.strip()]
+        good = [part for part in parts if is_good(part)]
+        if len(good) < len(parts):
+            environ[variable] = ",".join(good)
+            faults.append(fault(variable, text, environ[variable].strip() or "no value", words))
+    if not environ.get("OTEL_SERVICE_NAME", "x").strip():
+        del environ["OTEL_SERVICE_NAME"]  # the SDK would take blanks for a name
+    return faults
 
 
 def _correct_exporters(environ: Environment, signal: str) -> list[str]:
@@ -169,7 +225,7 @@ def _correct_exporters(environ: Environment, signal: str) -> list[str]:
     if len(good) == len(chosen):
         return []
     environ[variable] = ",".join(good) or "otlp"
-    return [_fault(variable, text, environ[variable], f"{' | '.join(sorted(known))}, separated by commas, or none")]
+    return [fault(variable, text, environ[variable], f"{' | '.join(sorted(known))}, separated by commas, or none")]
 
 
 def _correct_excluded_urls(environ: Environment) -> list[str]:
@@ -180,7 +236,7 @@ def _correct_excluded_urls(environ: Environment) -> list[str]:
         try:
             re.compile("|".join(pattern.strip() for pattern in text.split(",")))
         except re.error:
-            faults.append(_fault(variable, text, "no value", "regular expressions, separated by commas"))
+            faults.append(fault(variable, text, "no value", "regular expressions, separated by commas"))
             del environ[variable]
     return faults
 
@@ -193,4 +249,4 @@ def _correct_batch_size(environ: Environment, processor: str) -> list[str]:
     environ[batch] = str(queue_size)
     if chosen == DEFAULTS[batch]:
         return []  # a small queue, and a batch size that nobody has chosen
-    return [_fault(batch, chosen, str(queue_size), f"a whole number, at most {queue} ({queue_size})")]
+    return [fault(batch, chosen, str(queue_size), f"a whole number, at most {queue} ({queue_size})")]

@@ -222,6 +222,18 @@ WRONG = {
     "OTEL_METRIC_EXPORT_TIMEOUT": "soon",
     "OTEL_TRACES_SAMPLER": "sometimes",
     "OTEL_PYTHON_ID_GENERATOR": "dice",
+    "OTEL_PYTHON_CONFIGURATOR": "otel_serach",
+    "OTEL_PYTHON_TRACER_PROVIDER": "jaeger",
+    "OTEL_PYTHON_METER_PROVIDER": "statsd",
+    "OTEL_RESOURCE_ATTRIBUTES": "deployment,team=search,=x",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "moon,otel",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere/ca.pem",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "vault",
+    "OTEL_SEARCH_KPI_SOURCE": "grafana=http://grafana",
+    "OTEL_SEARCH_LOGS_ELASTICSEARCH_URL": ",",
+    "OTEL_SEARCH_ELASTICSEARCH_URL": "http://engine:99999",
+    "OTEL_SEARCH_METRICS_PATH": "/health/ready",
+    "OTEL_SEARCH_HEALTH_TIMEOUT": "0",
     "OTEL_SDK_DISABLED": "no",
 }
 
@@ -243,6 +255,24 @@ def test_each_wrong_value_is_one_line_and_costs_nothing_else() -> None:
             assert about[0].startswith(f"{variable}={value!r} is not accepted, using ")
             assert "; accepted: " in about[0]
     assert len(notices) == len(WRONG)
+
+
+def test_the_sdks_own_providers_asked_for_by_name_are_those_that_export() -> None:
+    names = {f"OTEL_PYTHON_{name.upper()}_PROVIDER": f"sdk_{name}_provider" for name in ("tracer", "meter", "logger")}
+    with serve("telling:app", env=names) as service:
+        service.get("/items/1")
+        service.recording.wait_for(
+            lambda seen: seen.spans and seen.logs and seen.latest("http.server.request.duration")
+        )
+        assert [event for event in service.events() if event["level"] != "info"] == []
+
+
+def test_another_configurator_is_the_users_choice_and_what_is_missing_then_is_said() -> None:
+    said = [
+        line for line in Launched(env={"OTEL_PYTHON_CONFIGURATOR": "configurator"}).notices if "CONFIGURATOR" in line
+    ]
+    assert len(said) == 1
+    assert "OTEL_PYTHON_CONFIGURATOR=configurator sets up telemetry in otel-search's place" in said[0]
 
 
 def test_an_endpoint_without_scheme_is_said_at_the_start() -> None:
