@@ -25,6 +25,7 @@ from otel_search.logs.policy import Policy
 from otel_search.logs.render import console_line, json_line
 from otel_search.logs.uncaught import Uncaught
 from otel_search.logs.values import Values
+from otel_search.logs.variables import RichTracebacks, Variables
 from otel_search.redaction import redactor_of
 from otel_search.settings import Settings
 
@@ -54,6 +55,8 @@ class _Installation:
         self.structlog = StructlogBridge(self.chain, self.policy)
         self.loguru = LoguruBridge(self.chain, self.policy)
         self.levels = Levels(self.structlog.set_levels)
+        variables = Variables(redactor)
+        self.rich = None if kept is None else RichTracebacks(variables, lambda: self.policy.stands_aside)
         self.uncaught = Uncaught(self.chain, lambda: self.policy.stands_aside)
         self._level = settings.log_level.upper()
         self._root_level: int | None = None
@@ -66,6 +69,8 @@ class _Installation:
         self.logging.install()
         self.structlog.install()
         self.loguru.install()
+        if self.rich is not None:
+            self.rich.install()
         self.chain.writes_lines = not self.policy.stands_aside
         if not self.policy.stands_aside:
             self.take_over()
@@ -85,6 +90,8 @@ class _Installation:
         """Leave logging, structlog and loguru as they were."""
         self.chain.end_serving()
         self.levels.apply({})
+        if self.rich is not None:
+            self.rich.uninstall()
         self.loguru.uninstall()
         self.structlog.uninstall()
         self.logging.uninstall()

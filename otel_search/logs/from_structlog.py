@@ -18,6 +18,7 @@ from opentelemetry import trace
 from structlog.exceptions import DropEvent
 
 from otel_search import semconv
+from otel_search.logs.callsite import Callsites
 from otel_search.logs.console import is_console, is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.from_logging import FROM_STRUCTLOG
@@ -71,6 +72,7 @@ class StructlogBridge:
         self._factories: dict[Any, Callable[..., Any]] = {}
         self._levels: dict[str, int] = {}
         self._methods: list[tuple[type, str, Any]] = []
+        self._callsites = Callsites(__name__)
 
     def install(self) -> None:
         """Take the events of all bound loggers."""
@@ -92,6 +94,7 @@ class StructlogBridge:
         for factory in _NAMELESS:
             self._factories[factory] = factory.__call__
             factory.__call__ = _naming(factory.__call__)
+        self._callsites.install()
 
     def set_levels(self, levels: Mapping[str, int]) -> None:
         """Let these levels count, by logger, for structlog's loggers too, however they were bound or cached.
@@ -128,6 +131,7 @@ class StructlogBridge:
             self._original = None
             for factory, call in self._factories.items():
                 factory.__call__ = call
+            self._callsites.uninstall()
 
     def _to_logging(
         self, bound: Any, wrapped: logging.Logger, method_name: str, event: str | None, event_kw: dict[str, Any]
@@ -153,9 +157,8 @@ class StructlogBridge:
             run = _Run(bound, method_name, event, event_kw, as_it_is=self._policy.keeps_all)
         except DropEvent:
             return None
-        on_console = not self._policy.keeps_all and (
-            wrapped._file is _STRUCTLOGS_STDOUT or is_standard_stream(wrapped._file)
-        )
+        to_console = wrapped._file is _STRUCTLOGS_STDOUT or is_standard_stream(wrapped._file)
+        on_console = to_console and not self._policy.keeps_all
         self._chain.emit(
             created=time.time(),
             level=_LEVELS.get(method_name, logging.INFO),
@@ -168,6 +171,8 @@ class StructlogBridge:
         if on_console:
             return None
         args, kwargs = run.rendered(self._ids())
+        if to_console and not self._policy.stands_aside and self._policy.kept is not None:
+            args = tuple(map(self._policy.kept.written, args))
         return getattr(wrapped, method_name)(*args, **kwargs)
 
     def _is_ours(self, logger: logging.Logger) -> bool:
@@ -215,7 +220,7 @@ class _Run:
                 event_dict[f"extra.{name}"] = event_dict.pop(name)
         if event is not None:
             event_dict["event"] = event
-        exc_info = event_dict.get("exc_info")
+        exc_info = event_dict.get("exc_info", method_name == "exception")
         logger, processors = bound._logger, bound._processors
         renderer = processors[-1] if processors and _is_renderer(processors[-1]) else None
         for processor in processors:

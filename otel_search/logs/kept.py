@@ -12,6 +12,7 @@ import re
 import weakref
 from typing import Any
 
+from otel_search.logs.variables import CAP, Variables
 from otel_search.redaction import MARKER, Redactor, marker
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -29,6 +30,7 @@ class Kept:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._variables = Variables(redactor)
         self._handlers: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
 
     def line(self, line: str) -> str:
@@ -37,6 +39,17 @@ class Kept:
             return self._line(line)
         except Exception:  # the application's own line, which it is not ours to lose
             return line
+
+    def written(self, line: Any) -> Any:
+        """As `line`, for whatever somebody writes: a text, or its bytes."""
+        if type(line) is bytes:
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                return line
+            hidden = self.line(text)
+            return line if hidden is text else hidden.encode()
+        return self.line(line) if type(line) is str else line
 
     def _line(self, line: str) -> str:
         if "\x1b[" not in line:
@@ -47,21 +60,26 @@ class Kept:
 
     def _plain(self, line: str) -> str:
         # Some escape the slash, too, which is in what looks like a secret.
-        if self._redactor.is_harmless(line) and "\\/" not in line:
+        if self._redactor.is_harmless(line) and "\\/" not in line and CAP not in line:
             return line
         if line[:1] not in ("{", "["):
-            return self._redactor.hidden(line)
+            return self._text(line)
         text = line.rstrip()
         try:
             event = json.loads(text)
             hidden = self._value(event)
         except (ValueError, RecursionError):  # no JSON
-            return self._redactor.hidden(line)
+            return self._text(line)
         return line if hidden == event else _like(text, hidden) + line[len(text) :]
+
+    def _text(self, text: str) -> str:
+        if CAP in text:
+            text = self._variables.diagnosed(text)
+        return self._variables.shown(text)
 
     def _value(self, value: Any) -> Any:
         if type(value) is str:
-            return self._redactor.hidden(value)
+            return self._text(value)
         if type(value) is dict:
             label = value.get("name", value.get("key")) if "value" in value else None
             kind = self._redactor.field(label) if type(label) is str else None
@@ -91,7 +109,11 @@ class Kept:
         handler.acquire()
         try:  # another thread may have been faster
             if type(handler.__dict__.get("format")) is not _Format:
-                handler.format = _Format(handler, self)  # type: ignore[method-assign]
+                if callable(
+                    getattr(handler, "render_message", None)
+                ):  # rich's, which does not format an exception's event
+                    handler.__dict__["render_message"] = _Message(handler, self, "render_message")
+                handler.__dict__["format"] = _Format(handler, self, "format")
                 self._handlers.add(handler)
         finally:
             handler.release()
@@ -99,27 +121,41 @@ class Kept:
     def give_back(self) -> None:
         """Leave the handlers as they were."""
         for handler in list(self._handlers):
-            own = handler.__dict__.get("format")
-            if type(own) is _Format:
-                if own.own is None:
-                    del handler.__dict__["format"]
-                else:
-                    handler.format = own.own  # type: ignore[method-assign]
+            for name, stand in list(handler.__dict__.items()):
+                if isinstance(stand, _Stand):
+                    if stand.own is None:
+                        del handler.__dict__[name]
+                    else:
+                        handler.__dict__[name] = stand.own
         self._handlers.clear()
 
 
-class _Format:
-    """In the place of a handler's `format`."""
+class _Stand:
+    """In the place of a handler's method."""
 
-    def __init__(self, handler: logging.Handler, kept: Kept) -> None:
-        self.own: Any = handler.__dict__.get("format")
+    def __init__(self, handler: logging.Handler, kept: Kept, name: str) -> None:
+        self.own: Any = handler.__dict__.get(name)
+        self._name = name
         self._handler = weakref.ref(handler)
         self._kept = kept
 
-    def __call__(self, record: logging.LogRecord) -> Any:
+    def _ask(self, *arguments: Any) -> Any:
         handler: Any = self._handler()
-        text = self.own(record) if self.own is not None else type(handler).format(handler, record)
+        return self.own(*arguments) if self.own is not None else getattr(type(handler), self._name)(handler, *arguments)
+
+
+class _Format(_Stand):
+    def __call__(self, record: logging.LogRecord) -> Any:
+        text = self._ask(record)
         return self._kept.line(text) if type(text) is str else text
+
+
+class _Message(_Stand):
+    def __call__(self, record: logging.LogRecord, message: str) -> Any:
+        message = self._kept.line(message)
+        if getattr(record, "markup", getattr(self._handler(), "markup", False)):
+            message = MARKER.sub(r"\\\g<0>", message)  # which is no style
+        return self._ask(record, message)
 
 
 def _like(text: str, value: Any) -> str:

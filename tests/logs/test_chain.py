@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import logging.handlers
@@ -106,6 +107,42 @@ def test_an_exception_is_told_by_the_conventions(chain: Chain, configuration: st
     assert line["exception.stacktrace"].endswith("KeyError: 'sku'\n")
     assert "exception" not in line
     assert chain.record().attributes["exception.type"] == "KeyError"
+
+
+def test_exception_is_told_by_a_generic_logger_too(chain: Chain) -> None:
+    structlog.configure(wrapper_class=structlog.BoundLogger, processors=[structlog.processors.JSONRenderer()])
+    try:
+        raise KeyError("sku")
+    except KeyError:
+        structlog.get_logger().exception("lookup failed")
+    structlog.get_logger().exception("without one")
+    first, second = chain.lines()
+    assert first["exception.type"] == "KeyError"
+    assert not any(name.startswith("exc") for name in second)
+
+
+@pytest.mark.parametrize("lines", ["auto", "theirs"])
+@pytest.mark.parametrize("configuration", ["json", "stdlib-json"])
+def test_where_an_event_was_logged_is_the_applications_place(
+    lines: str, configuration: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adder = structlog.processors.CallsiteParameterAdder()
+    chosen = dict(CONFIGURATIONS[configuration])
+    chosen["processors"] = [adder, structlog.processors.StackInfoRenderer(), *chosen["processors"]]
+    find = structlog.processors._find_first_app_frame_and_name
+    logs.install(Settings(log_format="json", log_lines=lines), "catalogue")
+    try:
+        structlog.configure(**chosen)
+        structlog.get_logger().warning("here", stack_info=True)
+    finally:
+        logs.uninstall()
+        structlog.reset_defaults()
+    written = capsys.readouterr()
+    line = json.loads((written.out + written.err).splitlines()[0])
+    assert line["func_name"] == "test_where_an_event_was_logged_is_the_applications_place"
+    assert line["pathname"] == __file__
+    assert line["stack"].rstrip().endswith('structlog.get_logger().warning("here", stack_info=True)')
+    assert structlog.processors._find_first_app_frame_and_name is find
 
 
 def test_structlogs_own_testing_tools_still_work(chain: Chain) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
 import logging.handlers
 import queue
+import re
 import sys
 from typing import Any
 
 import pytest
+import structlog
 
 from otel_search import logs
 from otel_search.logs.kept import Kept
@@ -151,6 +154,67 @@ def test_rich_draws_what_has_no_secrets(chain: Chain) -> None:
     assert out.startswith("[")  # the time, in rich's form
 
 
+SECRET = "M4rk3r"
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    password: str
+
+
+class Client:
+    def __init__(self) -> None:
+        self.api_key = SECRET
+
+    def __repr__(self) -> str:
+        return f"Client(token='{SECRET}')"
+
+
+JWT = "eyJhbGciOiJIUzI1NiJ9." + f"{SECRET}OiJNNHJrM3IiOjF9" * 12 + ".c2lnbmF0dXJl"
+URL = "https://shop:" + f"{SECRET}" * 40 + "@db"
+
+
+def fail(password: str, login: Login, client: Client, headers: Any, other: str, url: str, user: str) -> None:
+    token = None
+    raise LookupError(len([password, login, client, client.api_key, headers, other, url, user, token]))
+
+
+def failing() -> None:
+    """Raise with secrets in variables: by their names, by their looks, and in what is cut."""
+    fail(SECRET, Login("bob", SECRET), Client(), [("cookie", SECRET)], JWT, URL, "jane")
+
+
+def test_rich_draws_tracebacks_and_variables_without_secrets(chain: Chain) -> None:
+    rich_logging = pytest.importorskip("rich.logging", reason="rich is not installed")
+    rich_traceback, rich_console = pytest.importorskip("rich.traceback"), pytest.importorskip("rich.console")
+    console = rich_console.Console(file=sys.stdout, width=240)
+    handler = rich_logging.RichHandler(console=console, rich_tracebacks=True, tracebacks_show_locals=True, markup=True)
+    logging.getLogger().addHandler(handler)
+    try:
+        failing()
+    except LookupError:
+        logging.getLogger("std").exception("token=%s and more", SECRET)
+    out = chain.capsys.readouterr().out
+    assert f"token={TOKEN} and more" in out
+    shown = re.sub(r"[│\s]+", " ", out)
+    for line in (
+        f"password = {PASSWORD}",
+        f"login = Login(user='bob', password={PASSWORD})",
+        f"client = Client(token='{TOKEN}')",
+        f"headers = [('cookie', {marker('cookie')})]",
+        f"other = {marker('value')}",
+        f"url = {marker('value')}",
+        "user = 'jane'",
+        "token = None",
+    ):
+        assert line in shown, out
+    assert SECRET not in out
+    logs.uninstall()
+    assert vars(handler).keys().isdisjoint({"format", "render_message"})
+    assert rich_traceback.Traceback.extract.__module__ == "rich.traceback"
+
+
 class TestTheirs:
     """With OTEL_SEARCH_LOG_LINES=theirs."""
 
@@ -167,6 +231,67 @@ class TestTheirs:
         logging.getLogger("std").warning("token=%s", "M4rk3r")
         listener.stop()
         assert chain.capsys.readouterr().out == f"token={TOKEN}\n"
+
+    @pytest.mark.parametrize("renderer", ["console", "json", "bytes"])
+    def test_structlogs_own_loggers_write_no_secret(self, chain: Chain, renderer: str) -> None:
+        processors: list[Any] = [structlog.processors.add_log_level]
+        if renderer == "console":
+            processors.append(structlog.dev.ConsoleRenderer(colors=False))
+        else:
+            dumps = json.dumps if renderer == "json" else lambda *args, **more: json.dumps(*args, **more).encode()
+            processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=dumps)]
+        output = structlog.BytesLoggerFactory if renderer == "bytes" else structlog.PrintLoggerFactory
+        stream: Any = sys.stdout.buffer if renderer == "bytes" else sys.stdout
+        structlog.configure(processors=processors, logger_factory=output(stream))
+        log = structlog.get_logger()
+        log.warning("token=M4rk3r", password="M4rk3r")
+        try:
+            failing()
+        except LookupError:
+            log.exception("it failed")
+        sys.stdout.flush()
+        out = chain.capsys.readouterr().out
+        assert f"token={TOKEN}" in out
+        assert "it failed" in out
+        assert "jane" in out
+        assert SECRET not in out
+
+
+@pytest.mark.parametrize("form", ["text", "colours", "json"])
+def test_loguru_shows_variables_without_secrets(chain: Chain, form: str) -> None:
+    loguru = pytest.importorskip("loguru", reason="loguru is not installed")
+    loguru.logger.remove()
+    try:
+        loguru.logger.add(
+            sys.stdout, format="{message}", diagnose=True, colorize=form == "colours", serialize=form == "json"
+        )
+        try:
+            failing()
+        except LookupError:
+            loguru.logger.exception("it failed")
+    finally:
+        out = chain.capsys.readouterr().out
+        loguru.logger.remove()
+    text = json.loads(out)["text"] if form == "json" else out
+    shown = [line.rpartition("└ ")[2] for line in text.splitlines() if "└ " in line]
+    assert {PASSWORD, marker("value"), "'jane'", marker("api key"), f"Client(token='{TOKEN}')", "None"} <= set(shown), (
+        text
+    )
+    assert f"Login(user='bob', password='{PASSWORD}')" in shown
+    assert SECRET not in out
+
+
+def test_a_value_of_many_lines_is_hidden_as_a_whole() -> None:
+    lines = [
+        "    login(user, password)",
+        "    │     │     └ <Secret",
+        "    │     │       M4rk3r",
+        "    │     │       >",
+        "    │     └ 'jane'",
+    ]
+    hidden = ["    login(user, password)", f"    │     │     └ {PASSWORD}", "    │     └ 'jane'"]
+    assert kept.line("\n".join(lines)) == "\n".join(hidden)
+    assert kept.line("\n".join(hidden)) == "\n".join(hidden)
 
 
 def test_loguru_writes_no_secret_to_the_console_and_has_its_own_back(chain: Chain) -> None:
