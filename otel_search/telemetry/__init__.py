@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_search import settings
-from otel_search.telemetry.standard_variables import correct
+from otel_search.telemetry.standard_variables import correct, without_unreadable_files
 
 stand_in: Callable[[], Any] | None = None
 """Called before anything is set up; it may set providers in place of those that the variables ask for, as tests do."""
@@ -31,7 +31,9 @@ def set_up(*faults: str, **configurator_arguments: Any) -> None:
         return
     _ready = True
     # A variable that both of us read is said once.
-    said = tuple(dict.fromkeys((*faults, *effective.faults, *correct(settings.environment()))))
+    environ = settings.environment()
+    found = (*faults, *effective.faults, *correct(environ), *without_unreadable_files(environ))
+    said = tuple(dict.fromkeys(found))
     settings.set_defaults()
     if stand_in is not None:
         stand_in()

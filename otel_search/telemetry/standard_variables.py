@@ -68,7 +68,6 @@ def _is_endpoint(text: str) -> bool:
 _BUILT_IN_PROVIDERS = frozenset(
     f"{kind}_{signal}_provider" for kind in ("sdk", "default") for signal in ("tracer", "meter", "logger")
 )
-_FILE = _Accepted(lambda text: Path(text).is_file() and os.access(text, os.R_OK), "a file that can be read", "no value")
 _LARGE = 2**31 - 1
 _COUNT = _number(0, _LARGE, "a whole number, 0 or more", "no limit of its own")
 _COMPRESSION = _Accepted(
@@ -96,8 +95,6 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
             _number(0.001, _LARGE, "seconds, above 0", "10", float),
         )
         yield f"OTEL_EXPORTER_OTLP_{part}COMPRESSION", _COMPRESSION
-        for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
-            yield f"OTEL_EXPORTER_OTLP_{part}{file}", _FILE
         for protocol in ("HTTP", "GRPC"):
             yield (
                 f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{part}CREDENTIAL_PROVIDER",
@@ -168,6 +165,26 @@ def correct(environ: Environment) -> list[str]:
     for processor in ("BSP", "BLRP"):
         faults += _correct_batch_size(environ, processor)
     faults += _correct_excluded_urls(environ)
+    return faults
+
+
+def without_unreadable_files(environ: Environment) -> list[str]:
+    """Take certificates and keys that cannot be read out of the environment: each export would fail at them.
+
+    Args:
+        environ: The environment, which is changed.
+
+    Returns:
+        One line for each of them.
+    """
+    faults = []
+    for part in ("", *(f"{signal}_" for signal in SIGNALS)):
+        for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+            variable = f"OTEL_EXPORTER_OTLP_{part}{file}"
+            text = environ.get(variable, "").strip()
+            if text and not (Path(text).is_file() and os.access(text, os.R_OK)):
+                faults.append(fault(variable, text, "no value", "a file that can be read"))
+                del environ[variable]
     return faults
 
 
