@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import logging.config
@@ -208,6 +209,26 @@ def test_a_console_handler_is_replaced_with_its_level_and_filters(chain: Chain, 
     logging.getLogger("std").info("below the handler's level")
     logging.getLogger("std").warning("seen")
     assert [line["event"] for line in chain.lines()] == ["seen"]
+
+
+class ToStderr(io.StringIO):
+    """A stream of the application's own making, as `os.fdopen(2, "w")` is."""
+
+    def fileno(self) -> int:
+        return 2
+
+
+def test_a_handler_that_opens_the_console_itself_is_replaced(chain: Chain) -> None:
+    device = logging.FileHandler("/dev/stdout", delay=True)
+    stream = ToStderr()
+    for handler in (device, logging.StreamHandler(stream), logging.StreamHandler(io.StringIO())):
+        logging.getLogger().addHandler(handler)
+    logging.getLogger("std").warning("seen")
+    logging.getLogger("std").warning("again")
+    assert [line["event"] for line in chain.lines()] == ["seen", "again"]
+    assert device.stream is None
+    assert stream.getvalue() == ""
+    assert logging.getLogger().handlers[-1].stream.getvalue() == "seen\nagain\n"
 
 
 def test_loggers_that_do_not_propagate_are_heard_at_their_console_handler(chain: Chain) -> None:
