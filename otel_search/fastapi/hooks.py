@@ -108,9 +108,14 @@ class Hooks:
                 if not hooks._serves(self):
                     await originals["__call__"](self, scope, receive, send)
                     return
-                layer = hooks._layer(self)
-                hooks.endpoints(self).begin()
-                logs.begin_serving()
+                try:
+                    layer = hooks._layer(self)
+                    hooks.endpoints(self).begin()
+                    logs.begin_serving()
+                except Exception as error:
+                    hooks._give_up(self, error)
+                    await originals["__call__"](self, scope, receive, send)
+                    return
             if scope["type"] == "lifespan":
                 await _lifespan(layer.app, scope, receive, send, hooks.endpoints(self))
             else:
@@ -190,6 +195,16 @@ class Hooks:
         )
         app.__dict__[_LAYER] = layer
         return layer
+
+    def _give_up(self, app: fastapi.FastAPI, error: Exception) -> None:
+        """Serve an application as it is, if what we add to it fails."""
+        self._restore(app)
+        if app.middleware_stack is None:
+            return  # its own middleware cannot be made, as it will say itself
+        self._chosen.discard(app)
+        self._excepted.add(app)
+        text = "the application %r is served without telemetry, because it cannot be prepared for it: %s: %s"
+        _logger.error(text, app.title, type(error).__name__, error)
 
     def endpoints(self, app: fastapi.FastAPI) -> Endpoints:
         """Our routes in this process; the first application that is served gives its version."""

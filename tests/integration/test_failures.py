@@ -177,3 +177,17 @@ def test_background_tasks_are_no_part_of_the_request(service: Service, engine: S
     assert said["exception.message"] == "in background"
     assert said["level"] == "error"
     assert seen.count(service, http__route="/background") == 1
+
+
+def test_an_application_that_cannot_be_prepared_is_served_as_it_is_and_that_is_said_once() -> None:
+    with serve("odd:app", ready="/items") as service:
+        assert [service.get("/items").text for _ in range(3)] == ['"ok"'] * 3
+        line = service.event(level="error")
+        assert "is served without telemetry" in line["event"]
+        assert "LookupError: no version yet" in line["event"]
+
+
+def test_an_application_whose_middleware_is_made_at_the_second_attempt_is_instrumented_then() -> None:
+    with serve("odd:late", "--lifespan", "off", ready="/nothing") as service:
+        assert service.get("/items").status_code == 200
+        service.recording.wait_for(lambda seen: [span for span in seen.spans if span.name == "GET /items"])
