@@ -155,7 +155,19 @@ def with_statement(**_: Any) -> Callable[[bool], Any]:
     return search
 
 
-KINDS = [plain, coroutine, generator, async_generator, hidden_coroutine, method, with_statement]
+def async_with_statement(**_: Any) -> Callable[[bool], Any]:
+    async def search(fail: bool) -> str:
+        async with operation("product_search") as current:
+            await asyncio.sleep(0)
+            assert current.name == "product_search"
+            return work(fail)
+
+    return lambda fail: asyncio.run(search(fail))
+
+
+KINDS = [
+    plain, coroutine, generator, async_generator, hidden_coroutine, method, with_statement, async_with_statement,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Operation:
-    """An operation: a decorator, and a context manager. Made by `operation`.
+    """An operation: a decorator, and a context manager, by `with` and `async with`. Made by `operation`.
 
     Args:
         name: Its name: one of few, since it is a metric's attribute.
@@ -81,6 +81,12 @@ class Operation:
         detach(token)
         run.end(error)
 
+    async def __aenter__(self) -> Run:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace_back: TracebackType | None) -> None:
+        self.__exit__(kind, error, trace_back)
+
     # -- as a decorator -----------------------------------------------------------------------
     def __call__(self, function: F) -> F:
         """Make each call of `function` a run; it may be a coroutine function or a generator of either kind."""
@@ -130,7 +136,7 @@ class _Operations:
     """`operation("name")`: makes an `Operation`. `operation.set(…)`: adds to the one that is running."""
 
     def __call__(self, name: Any, **options: Any) -> Any:
-        """An operation, to decorate a function with or to enter with `with`; see `Operation` for the options.
+        """An operation, to decorate a function with or to enter with `with` or `async with`; see `Operation` for the options.
 
         Args:
             name: Its name. Without parentheses, `@operation`, it is the function's.
