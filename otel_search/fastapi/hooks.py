@@ -12,18 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import fastapi
-from anyio.to_thread import run_sync
 
-from otel_search import callers, delivery, health, logs, settings, threads
+from otel_search import callers, health, logs, settings, threads
 from otel_search.endpoints import Endpoints, application_paths
-from otel_search.fastapi import contrib, lean_native, native, stack, threadpool
+from otel_search.fastapi import contrib, lean_native, lifespan, native, stack, threadpool
 from otel_search.fastapi.answers import Answers
 from otel_search.fastapi.endpoints import make_endpoints
 from otel_search.middleware import (
     STATE,
     AccessLog,
     Excluded,
-    Message,
     Options,
     Receive,
     RequestLayer,
@@ -117,7 +115,7 @@ class Hooks:
                     await originals["__call__"](self, scope, receive, send)
                     return
             if scope["type"] == "lifespan":
-                await _lifespan(layer.app, scope, receive, send, hooks.endpoints(self))
+                await lifespan.serve(layer.app, scope, receive, send, hooks.endpoints(self))
             else:
                 await layer(scope, receive, send)
 
@@ -243,35 +241,6 @@ class _AccessLogMode:
             silenced = not access.handlers and not access.propagate
             self._found = "off" if silenced and "gunicorn.arbiter" not in sys.modules else "end"
         return self._found
-
-
-async def _lifespan(app: Callable[..., Any], scope: Scope, receive: Receive, send: Send, endpoints: Endpoints) -> None:
-    """Pass a lifespan on, and flush when it ends: after SIGTERM this is the last moment that is sure to come."""
-
-    async def flushing_send(message: Message) -> None:
-        ours = delivery.current()
-        if message["type"] == "lifespan.startup.complete":
-            logs.begin_serving()
-            endpoints.health.lifecycle.serving()
-        elif message["type"].startswith("lifespan.shutdown."):
-            await run_sync(endpoints.end)
-        if ours is not None:
-            if message["type"] == "lifespan.startup.complete":
-                ours.resume()
-            elif message["type"] != "lifespan.startup.failed":
-                await run_sync(logs.end_serving)
-                await run_sync(ours.drain)
-        await send(message)
-
-    async def noting_receive() -> Message:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            endpoints.health.lifecycle.draining()
-        return message
-
-    scope[STATE] = None  # a mounted application's lifespan is not a second end
-    endpoints.health.lifecycle.starting()
-    await app(scope, noting_receive, flushing_send)
 
 
 _hooks: Hooks | None = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from otel_search.viewer.receiver import Receiver
+from otel_search.viewer.recording import Recording
 from otel_search.viewer.telemetry import LogRecord
 from tests import seen
 from tests.elasticsearch.scripted import ScriptedServer
-from tests.service import Service, eventually, serve
+from tests.service import APPS, BIN, Service, eventually, free_port, serve
 
 OURS = {"x-request-id", "x-process-time", "x-trace-id"}
 FRAMING = {"date", "connection", "content-length", "transfer-encoding"}
@@ -191,3 +196,42 @@ def test_an_application_whose_middleware_is_made_at_the_second_attempt_is_instru
     with serve("odd:late", "--lifespan", "off", ready="/nothing") as service:
         assert service.get("/items").status_code == 200
         service.recording.wait_for(lambda seen: [span for span in seen.spans if span.name == "GET /items"])
+
+
+def failed(recording: Recording, events: list[dict], stage: str) -> None:
+    """Whether one event says by what exception the lifespan failed, with its trace and without its secret."""
+    (event,) = (event for event in events if "exception.type" in event)
+    (record,) = (record for record in recording.logs if "exception.type" in record.attributes)
+    assert event["event"] == record.body == f"application {stage} failed"
+    assert event["exception.type"] == record.attributes["exception.type"] == "failing_lifespan.UnreachableError"
+    assert "in failing_" in event["exception.stacktrace"]
+    everything = json.dumps(events) + "".join(f"{each.body}{each.attributes}" for each in recording.logs)
+    assert everything.count("Traceback") == 2, "once on stdout, once by OTLP"
+    assert "hunter2" not in everything
+
+
+def test_a_lifespan_that_fails_at_the_start_is_one_event_with_its_exception() -> None:
+    recording = Recording()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))}
+    with Receiver(recording.add) as receiver:
+        environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_PYTHON_DISTRO": "otel_search"}
+        command = [BIN / "opentelemetry-instrument", BIN / "uvicorn", "failing_lifespan:start"]
+        done = subprocess.run(
+            [*command, "--port", str(free_port())],
+            cwd=APPS,
+            env=environ,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    failed(recording, events, "startup")
+    assert events[-1]["event"] == "Application startup failed. Exiting."
+
+
+def test_a_lifespan_that_fails_at_the_end_is_one_event_with_its_exception() -> None:
+    with serve("failing_lifespan:end") as service:
+        service.stop()
+        service.recording.wait_for(lambda seen: [each for each in seen.logs if each.body.startswith("application ")])
+        failed(service.recording, service.events(), "shutdown")
