@@ -6,8 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_search.elasticsearch.batch_replies import read_bulk, read_by_query, read_mget, read_msearch
-from otel_search.elasticsearch.facts import Facts, read_shards
-from otel_search.elasticsearch.search_replies import read_async_search, read_eql, read_search, read_table
+from otel_search.elasticsearch.facts import HITS, Facts, read_shards
+from otel_search.elasticsearch.search_replies import (
+    read_async_search,
+    read_eql,
+    read_search,
+    read_table,
+    read_text_table,
+)
 
 
 def read(operation: str, body: Any) -> Facts:
@@ -15,6 +21,10 @@ def read(operation: str, body: Any) -> Facts:
     facts = Facts()
     if type(body) is dict:
         _READERS.get(operation, _read_other)(body, facts)
+    elif operation in _TABLES and isinstance(body, str):
+        read_text_table(body, facts)
+    elif operation in _TABLES and isinstance(body, bytes) and body:
+        facts.outcome = HITS  # Arrow or CBOR, which is not ours to decode
     return facts
 
 
@@ -50,6 +60,8 @@ _READERS: dict[str, Callable[[dict[str, Any], Facts], None]] = {
     "sql.query": read_table,
     "update_by_query": read_by_query,
 }
+
+_TABLES = frozenset({"esql.query", "sql.query"})
 
 SEARCHES = frozenset(
     {

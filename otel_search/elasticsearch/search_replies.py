@@ -78,6 +78,14 @@ def read_table(body: dict[str, Any], facts: Facts) -> None:
         read_clusters(body["_clusters"], facts)
 
 
+def read_text_table(text: str, facts: Facts) -> None:
+    """Rows of ES|QL and SQL in a form for people (CSV, TSV, a drawn table), behind their headings: hits or none."""
+    lines = [line for line in text.split("\n", 3)[:3] if line.strip()]
+    # A drawn table has a rule below its headings.
+    headings = 2 if len(lines) > 1 and not lines[1].strip("-+| \r") else 1
+    facts.outcome = HITS if len(lines) > headings else EMPTY
+
+
 def read_eql(body: dict[str, Any], facts: Facts) -> None:
     """Events or sequences of an EQL search."""
     read_search(body, facts)

@@ -331,6 +331,25 @@ def test_rows_of_query_languages_are_counted(recorded: Recorded, server: Scripte
     assert outcomes(recorded) == {"hits": 1}
 
 
+@pytest.mark.parametrize(
+    ("kind", "reply", "outcome"),
+    [
+        ("text/csv", b"name,price\r\nlamp,3\r\n", "hits"),
+        ("text/csv", b"name,price\r\n", "empty"),
+        ("text/tab-separated-values", b"name\tprice\n", "empty"),
+        ("text/plain", b" name | price \n------+-------\n lamp | 3     \n", "hits"),
+        ("text/plain", b" name | price \n------+-------\n", "empty"),
+    ],
+)
+def test_a_query_whose_rows_come_as_text_is_a_search_too(
+    recorded: Recorded, server: ScriptedServer, scripted: Caller, kind: str, reply: bytes, outcome: str
+) -> None:
+    server.reply(reply, headers={"Content-Type": kind})
+    scripted(lambda client: client.sql.query(query="SELECT name, price FROM products", format="csv"))
+    assert outcomes(recorded) == {outcome: 1}
+    assert read("esql.query", b"\xff\xff arrow").outcome == "hits"
+
+
 def test_a_failed_search_counts_as_an_error(recorded: Recorded, server: ScriptedServer, scripted: Caller) -> None:
     import elasticsearch
 
