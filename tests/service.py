@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from otel_search.viewer.otlp import ExportRequest
 from otel_search.viewer.receiver import Receiver
 from otel_search.viewer.recording import Recording
 
@@ -26,6 +27,8 @@ BIN = Path(sys.executable).parent
 APPS = Path(__file__).parent / "apps"
 PATIENCE = 30.0
 """Seconds that a test waits for what must come; nothing that works needs a tenth of it."""
+LATE = float(os.environ.get("OTEL_SEARCH_TESTS_LATE", "0"))
+"""Seconds by which tests see later what a service says and sends, so that one that looks too early fails every time."""
 
 
 def free_port() -> int:
@@ -53,8 +56,8 @@ class Service:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.recording = recording
-        self.lines: list[str] = []
-        self.error_lines: list[str] = []
+        self._said: list[tuple[float, str]] = []
+        self._errors: list[tuple[float, str]] = []
         self.process = subprocess.Popen(
             list(command),
             cwd=APPS,
@@ -66,16 +69,30 @@ class Service:
             start_new_session=True,
         )
         self._readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout, self.lines), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stderr, self.error_lines), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stdout, self._said), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self._errors), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
 
     @staticmethod
-    def _read(stream: Any, lines: list[str]) -> None:
+    def _read(stream: Any, lines: list[tuple[float, str]]) -> None:
         for line in iter(stream.readline, ""):
-            lines.append(line.rstrip("\n"))
+            lines.append((time.monotonic(), line.rstrip("\n")))
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of stdout so far."""
+        return self._seen(self._said)
+
+    @property
+    def error_lines(self) -> list[str]:
+        """The lines of stderr so far."""
+        return self._seen(self._errors)
+
+    def _seen(self, lines: list[tuple[float, str]]) -> list[str]:
+        until = time.monotonic() - (LATE if self.process.poll() is None else 0.0)
+        return [line for at, line in list(lines) if at <= until]
 
     def wait_until_ready(self, path: str = "/health") -> None:
         def ready() -> bool:
@@ -101,6 +118,7 @@ class Service:
             raise AssertionError(f"still running {timeout:g} s after signal {number}:\n{self.output()}") from None
         for reader in self._readers:
             reader.join(5)
+        time.sleep(LATE)  # what it has sent is seen so much later
         return status
 
     def kill(self) -> None:
@@ -115,16 +133,19 @@ class Service:
     def output(self) -> str:
         return "\n".join([*self.lines, *self.error_lines])
 
-    def events(self, **where: Any) -> list[dict[str, Any]]:
-        """The JSON lines of stdout that have these fields; every line must be strict JSON."""
-        events = [json.loads(line, parse_constant=_refuse) for line in list(self.lines)]
-        return [event for event in events if all(event.get(name) == value for name, value in where.items())]
+    def events(self, at_least: int = 0, **where: Any) -> list[dict[str, Any]]:
+        """The JSON lines of stdout that have these fields, as soon as there are so many; every line must be strict JSON."""
+
+        def seen() -> list[dict[str, Any]]:
+            events = [json.loads(line, parse_constant=_refuse) for line in self.lines]
+            return [event for event in events if all(event.get(name) == value for name, value in where.items())]
+
+        return eventually(lambda: len(found := seen()) >= at_least and found) if at_least else seen()
 
     def event(self, **where: Any) -> dict[str, Any]:
         """The one line with these fields, as soon as it is there."""
-        found = eventually(lambda: self.events(**where))
-        assert len(found) == 1, found
-        return found[0]
+        (found,) = self.events(at_least=1, **where)
+        return found
 
 
 def _refuse(constant: str) -> Any:
@@ -158,7 +179,14 @@ def serve(
     command = [part.replace("{port}", str(port)) for part in command]
     if launcher:
         command = [str(BIN / "opentelemetry-instrument"), *command]
-    with Receiver(recording.add) as receiver:
+
+    def add(request: ExportRequest) -> None:
+        if LATE:
+            threading.Timer(LATE, recording.add, [request]).start()
+        else:
+            recording.add(request)
+
+    with Receiver(add) as receiver:
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))},
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,

@@ -136,10 +136,13 @@ async def count():
 engine = Elasticsearch(os.environ["ELASTICSEARCH_URL"])
 
 
+released = asyncio.Event()
+
+
 @plain.get("/background")
 async def background(tasks: BackgroundTasks):
     async def index():
-        await asyncio.sleep(1)
+        await released.wait()
         await asyncio.to_thread(engine.index, index="products", id="1", document={"name": "lamp"})
 
     async def fail():
@@ -148,6 +151,11 @@ async def background(tasks: BackgroundTasks):
     tasks.add_task(index)
     tasks.add_task(fail)
     return "accepted"
+
+
+@plain.get("/release")
+async def release():
+    released.set()
 
 
 async def app(scope, receive, send):

@@ -108,7 +108,9 @@ def test_an_unhandled_exception_is_one_event_and_one_record(
     (record,) = service.recording.wait_for(lambda _: exception_records(service, span.trace_id))
     assert record.attributes["exception.type"] == error_type
     assert kind.rpartition(".")[2] in record.attributes["exception.stacktrace"]
-    (said,) = [one for one in service.events(trace_id=span.trace_id) if "exception.stacktrace" in one]
+    (said,) = eventually(
+        lambda: [one for one in service.events(trace_id=span.trace_id) if "exception.stacktrace" in one]
+    )
     assert said["exception.type"] == error_type
     assert said["request_id"] == response.headers["x-request-id"]
 
@@ -159,18 +161,15 @@ def test_background_tasks_are_no_part_of_the_request(service: Service, engine: S
     response = service.get("/background")
     assert response.status_code == 200
     span = seen.server_span(service, response)
-    # Ended, exported and counted while the first task still sleeps.
+    # Ended, exported, counted and logged while the first task still waits.
     seen.eventually_counted(service, 1, http__route="/background")
     active = eventually(lambda: seen.points(service, seen.ACTIVE))
     assert sum(point.value for point in active) == 0
+    assert seen.access_line(service, response)["level"] == "info"
     assert not [request for request in engine.requests if request.method == "PUT"]
-
     assert span.status == "UNSET"
-    (point,) = seen.points(service, http__route="/background")
-    assert point.value < 0.9
-    assert span.duration < 0.9
-    assert seen.access_line(service, response)["duration"] < 0.9
 
+    service.get("/release")
     call = service.recording.wait_for(
         lambda all_: next((one for one in all_.trace(span.trace_id) if one.kind == "CLIENT"), None)
     )

@@ -97,8 +97,10 @@ def test_readiness_follows_elasticsearch(service: Service, engine: ChangingEngin
     becomes(service, 503, "elasticsearch: unreachable")
     engine.start()
     becomes(service, 200)
-    flips = [line["search.health.reason"] for line in service.events(logger="otel_search.health", level="error")]
-    assert flips == ["red", "timeout", "unauthorized", "unreachable"], "each once"
+    flips = service.events(at_least=4, logger="otel_search.health", level="error")
+    assert [line["search.health.reason"] for line in flips] == ["red", "timeout", "unauthorized", "unreachable"], (
+        "each once"
+    )
 
 
 def test_the_clients_own_credentials_are_sent(service: Service, engine: ChangingEngine) -> None:

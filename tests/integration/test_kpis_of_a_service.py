@@ -186,7 +186,7 @@ def test_who_may_see_it(engine: ChangingEngine, tmp_path: Path) -> None:
         assert not [span for span in service.recording.spans if "admin" in span.name]
     with serve("counted:app", env=env(engine, tmp_path, OTEL_SEARCH_ADMIN_TOKEN=""), ready="/docs") as service:
         assert service.get("/admin/metrics").status_code == 404
-        assert any("OTEL_SEARCH_ADMIN_TOKEN" in line for line in service.lines)
+        eventually(lambda: any("OTEL_SEARCH_ADMIN_TOKEN" in line for line in service.lines))
 
 
 @pytest.mark.backends

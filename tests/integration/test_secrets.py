@@ -196,7 +196,7 @@ def test_names_to_keep_and_patterns_that_cannot_be_used() -> None:
         assert seen.access_line(service, response)["url.query"] == (
             f"password=shown&{TOKEN}&note={redaction.marker('ok')}"
         )
-        (fault,) = [event for event in service.events() if "REDACT_PATTERNS" in event["event"]]
+        (fault,) = eventually(lambda: [event for event in service.events() if "REDACT_PATTERNS" in event["event"]])
         assert "'broken=('" in fault["event"]
 
 
