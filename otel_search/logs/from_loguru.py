@@ -8,9 +8,12 @@ least severe of them, and stands last. An event that comes from the standard lib
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -115,8 +118,8 @@ class LoguruBridge:
         self._installed = False
         self._logger: Any = None
         self._originals: dict[str, Callable[..., Any]] = {}
-        self._own: int | None = None
-        self._patcher: Any = None
+        self._cores: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.RLock()
 
     def install(self) -> None:
         """Wait for loguru, or begin at once if it is there."""
@@ -132,13 +135,16 @@ class LoguruBridge:
         kind = type(self._logger)
         for name, original in self._originals.items():
             setattr(kind, name, original)
-        for handler in self._logger._core.handlers.values():
-            if type(handler._sink) is _Console:
-                handler._sink = handler._sink.__wrapped__
-        if self._own is not None:
-            self._logger.remove(self._own)
-        self._logger.configure(patcher=self._patcher)
-        self._logger, self._own, self._patcher, self._originals = None, None, None, {}
+        for core in list(self._cores):
+            for number, handler in list(core.handlers.items()):
+                if _is_own(handler):
+                    self._originals["remove"](_on(core, self._logger), number)
+                elif type(handler._sink) is _Console:
+                    handler._sink = handler._sink.__wrapped__
+            if type(core.patcher) is _Patch:
+                core.patcher = core.patcher.own
+        self._cores.clear()
+        self._logger, self._originals = None, {}
 
     @staticmethod
     def _carefully(step: Callable[..., None], *arguments: Any) -> None:
@@ -154,12 +160,9 @@ class LoguruBridge:
         self._logger = logger
         kind = type(logger)
         self._originals = {name: getattr(kind, name) for name in ("add", "remove", "configure")}
-        self._patcher = logger._core.patcher
-        self._originals["configure"](logger, patcher=self._patch)
-        for name in ("add", "remove"):
-            setattr(kind, name, self._following(self._originals[name]))
-        kind.configure = self._configuring(self._originals["configure"])
-        self._stand_last()
+        for name, original in self._originals.items():
+            setattr(kind, name, self._following(original))
+        self._stand_in(logger)
 
     def _following(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -167,33 +170,32 @@ class LoguruBridge:
             try:
                 return original(logger, *args, **kwargs)
             finally:
-                self._carefully(self._stand_last)
+                self._carefully(self._stand_in, logger)
 
         return followed
 
-    def _configuring(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def configure(logger: Any, *args: Any, **kwargs: Any) -> Any:
-            if kwargs.get("patcher") is not None:
-                self._patcher, kwargs["patcher"] = kwargs["patcher"], self._patch
-            return original(logger, *args, **kwargs)
+    def _stand_in(self, logger: Any) -> None:
+        """Have a patcher of our own, and one handler, after all others, which gets what any of them gets."""
+        with self._lock:
+            self._stand_in_core(logger, logger._core)
 
-        return configure
-
-    def _stand_last(self) -> None:
-        """Have one handler of our own, after all others, which gets what any of them gets."""
-        handlers = {number: handler for number, handler in self._logger._core.handlers.items() if number != self._own}
-        for handler in handlers.values():
-            self._look_at(handler)
-        level = min((handler.levelno for handler in handlers.values()), default=None)
-        if self._own is not None:
-            with contextlib.suppress(ValueError):  # the application has removed all
-                self._originals["remove"](self._logger, self._own)
-            self._own = None
-        if level is not None:
-            self._own = self._originals["add"](
-                self._logger, self._tell, level=level, format="{message}", catch=True, backtrace=False, diagnose=False
-            )
+    def _stand_in_core(self, logger: Any, core: Any) -> None:
+        self._cores.add(core)  # a copy of the logger has one of its own
+        if type(core.patcher) is not _Patch:
+            self._originals["configure"](logger, patcher=_Patch(self, core.patcher))
+        levels = []
+        for number, handler in list(core.handlers.items()):
+            if _is_own(handler):
+                with contextlib.suppress(ValueError):  # the application has removed all meanwhile
+                    self._originals["remove"](logger, number)
+            else:
+                levels.append(handler.levelno)
+                self._look_at(handler)
+        if levels:
+            self._originals["add"](
+                logger, _Tell(self, core), level=min(levels), format="{message}", catch=True, backtrace=False,
+                diagnose=False,
+            )  # fmt: skip
 
     def _look_at(self, handler: Any) -> None:
         """Have secrets hidden in what a handler writes to the console."""
@@ -202,7 +204,7 @@ class LoguruBridge:
         if self._policy.kept is not None and is_console:
             handler._sink = _Console(sink, self._policy)
 
-    def _patch(self, record: dict[str, Any]) -> None:
+    def patch(self, record: dict[str, Any]) -> None:
         """Before any handler: the ids, for the lines that the application writes."""
         _in_loguru.set([record["message"], False])
         if not self._policy.stands_aside:
@@ -214,14 +216,11 @@ class LoguruBridge:
             request_id = REQUEST_ID.get()
             if request_id is not None:
                 ids.setdefault(semconv.LOG_REQUEST_ID, request_id)
-        if self._patcher is not None:
-            self._patcher(record)
 
-    def _tell(self, message: Any) -> None:
-        """Our handler."""
+    def tell(self, message: Any, handlers: Iterable[Any]) -> None:
+        """An event has come to our handler, which stands behind these."""
         record = message.record
-        handlers = self._logger._core.handlers
-        takers = [handler for number, handler in handlers.items() if number != self._own and _takes(handler, record)]
+        takers = [handler for handler in handlers if not _is_own(handler) and _takes(handler, record)]
         forwarded = _from_logging.get()
         if forwarded is not None and forwarded.message == record["message"]:
             forwarded.expected = True
@@ -240,6 +239,66 @@ class LoguruBridge:
             exc_info=None if exception is None else as_exc_info((exception.type, exception.value, exception.traceback)),
             to_stdout=False,
         )
+
+
+class _Patch:
+    """The patcher of a core: ours, and then the application's own. Pickled, it is the latter."""
+
+    def __init__(self, bridge: LoguruBridge, own: Any) -> None:
+        self.own = own
+        self._bridge = bridge
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        self._bridge.patch(record)
+        if self.own is not None:
+            self.own(record)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Patch:
+        return _Patch(self._bridge, copy.deepcopy(self.own, memo))
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.own,)
+
+
+class _Tell:
+    """The sink of our handler on a core. Pickled, as loggers are for other processes, it is one that tells nothing."""
+
+    def __init__(self, bridge: LoguruBridge, core: Any) -> None:
+        self._bridge = bridge
+        self._core = weakref.ref(core)
+
+    def __call__(self, message: Any) -> None:
+        core = self._core()
+        if core is not None:
+            self._bridge.tell(message, core.handlers.values())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Tell:
+        return _Tell(self._bridge, memo.get(id(self._core()), self._core()))
+
+    def __reduce__(self) -> Any:
+        return _itself, (_nothing,)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _nothing(message: Any) -> None:
+    """What our handler does in another process: its queue brings the line to where it is written."""
+
+
+def _is_own(handler: Any) -> bool:
+    function = getattr(handler._sink, "_function", None)
+    return type(function) is _Tell or function is _nothing
+
+
+def _on(core: Any, logger: Any) -> Any:
+    """A logger of this core."""
+    if logger._core is core:
+        return logger
+    other = copy.copy(logger)
+    other._core = core
+    return other
 
 
 class _Console(wrapt.ObjectProxy):  # type: ignore[type-arg]  # its class takes none before wrapt 2

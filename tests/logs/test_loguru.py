@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
+import multiprocessing
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from otel_search import logs
+from otel_search.redaction import marker
 
 from .conftest import Chain
 
@@ -22,6 +29,7 @@ def written(chain: Chain) -> Iterator[io.StringIO]:
     loguru.logger.add(out, format="{level} {message}")
     yield out
     loguru.logger.remove()
+    loguru.logger._core.patcher = None
 
 
 def bodies(chain: Chain) -> list[Any]:
@@ -65,7 +73,6 @@ def test_a_patcher_of_the_application_still_patches(chain: Chain, written: io.St
     loguru.logger.configure(patcher=lambda record: record["extra"].update(region="eu"))
     loguru.logger.info("patched")
     assert chain.record().attributes["region"] == "eu"
-    loguru.logger.configure(patcher=lambda record: None)
 
 
 def test_secrets_are_hidden_in_the_record(chain: Chain, written: io.StringIO) -> None:
@@ -88,3 +95,47 @@ def test_an_intercepting_handler_drops_what_loguru_drops(chain: Chain, written: 
     assert written.getvalue() == "intercepted\n"
     assert chain.lines() == []
     assert bodies(chain) == ["intercepted"]
+
+
+def test_a_copy_of_the_logger_is_heard_too(chain: Chain, written: io.StringIO) -> None:
+    # https://loguru.readthedocs.io/en/stable/resources/recipes.html#creating-independent-loggers-with-separate-set-of-handlers
+    loguru.logger.remove()
+    mine, memory = copy.deepcopy(loguru.logger), io.StringIO()
+    mine.add(memory, format="{message}")
+    mine.add(sys.stdout, format="{message}", level="WARNING")
+    loguru.logger.add(written, format="{message}")
+    mine.info("for one")
+    mine.warning("token=hunter2")
+    loguru.logger.info("for the other")
+    assert bodies(chain) == ["for one", f"token={marker('token')}", "for the other"]
+    assert memory.getvalue() == "for one\ntoken=hunter2\n"
+    assert written.getvalue() == "for the other\n"
+    assert chain.capsys.readouterr().out == f"token={marker('token')}\n"
+    logs.uninstall()
+    mine.info("and nobody else")
+    assert bodies(chain) == []
+    assert {number: type(each._sink).__module__ for number, each in mine._core.handlers.items()} == dict.fromkeys(
+        mine._core.handlers, "loguru._simple_sinks"
+    )
+    assert mine._core.patcher is None
+    mine.remove()
+
+
+def in_another_process(logger: Any) -> None:
+    logger.bind(sku="A1").info("from another process")
+    logger.complete()
+
+
+def test_a_logger_goes_to_other_processes_as_loguru_says(chain: Chain, written: io.StringIO, tmp_path: Path) -> None:
+    # https://loguru.readthedocs.io/en/stable/resources/recipes.html#compatibility-with-multiprocessing-using-enqueue-argument
+    spawning = multiprocessing.get_context("spawn")
+    loguru.logger.remove()
+    loguru.logger.add(tmp_path / "app.log", format="{message} {extra[sku]}", enqueue=True, context=spawning)
+    loguru.logger.bind(sku="A0").info("from this one")
+    child = spawning.Process(target=in_another_process, args=(loguru.logger,))
+    child.start()
+    child.join()
+    loguru.logger.complete()
+    assert child.exitcode == 0
+    assert (tmp_path / "app.log").read_text() == "from this one A0\nfrom another process A1\n"
+    assert bodies(chain) == ["from this one"]
