@@ -219,7 +219,8 @@ def _cloud_url(cloud_id: str) -> str:
     try:
         domain, found, *_ = base64.b64decode(cloud_id.rpartition(":")[2], validate=True).decode().split("$")
     except (binascii.Error, ValueError):
+        name = cloud_id.rpartition(":")[0]  # the rest is nobody's business
         raise ValueError(
-            f"OTEL_SEARCH_LOGS_ELASTICSEARCH_CLOUD_ID={cloud_id!r} is not accepted; accepted: name:base64"
+            f"OTEL_SEARCH_LOGS_ELASTICSEARCH_CLOUD_ID='{name}:…' is not accepted; accepted: name:base64"
         ) from None
     return f"https://{found}.{domain}" if ":" in domain else f"https://{found}.{domain}:443"
