@@ -132,7 +132,9 @@ def redacted_query(scope: Scope, state: RequestState, redactor: Redactor) -> str
 
 def error_type(state: RequestState) -> str | None:
     """What `error.type` is for an HTTP request: an exception's class, a status from 500 on, or nothing."""
-    if state.error is not None and not is_disconnect(state.error):
+    # Who waits for an answer and gets none, or half of one, has not left.
+    cancelled = state.left or state.status is None or state.stream
+    if state.error is not None and not is_disconnect(state.error, cancelled=cancelled):
         return exception_type(type(state.error))
     return str(state.status) if state.status is not None and state.status >= 500 else None
 

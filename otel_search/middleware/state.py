@@ -107,7 +107,13 @@ CURRENT: ContextVar[RequestState | None] = ContextVar("otel_search_request", def
 """The request that is being served in this context."""
 
 
-def is_disconnect(error: BaseException) -> bool:
-    """Whether an exception says only that the client has left, or that the task was cancelled."""
+def is_disconnect(error: BaseException, *, cancelled: bool = True) -> bool:
+    """Whether an exception says only that the client has left, or that the task was cancelled.
+
+    Args:
+        error: The exception.
+        cancelled: Whether a cancelled task says no more than that.
+    """
     # Starlette's ClientDisconnect and WebSocketDisconnect, without importing Starlette here.
-    return type(error).__name__ in {"ClientDisconnect", "WebSocketDisconnect"} or not isinstance(error, Exception)
+    left = type(error).__name__ in {"ClientDisconnect", "WebSocketDisconnect"}
+    return left or (cancelled and not isinstance(error, Exception))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from asyncio import CancelledError
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -17,6 +18,7 @@ from otel_search.middleware.state import STATE, App, Message, Receive, RequestSt
 from otel_search.redaction import Redactor
 
 _MAX_USER_AGENT = 512
+_MAX_MESSAGES = 64
 
 
 def request_attributes(scope: Scope, state: RequestState, redactor: Redactor) -> dict[str, str]:
@@ -78,6 +80,14 @@ class TraceLayer:
             else:
                 self._note(span, error, scope, state)
             raise
+        except CancelledError as error:
+            if scope["type"] == "http" and state.status is None:
+                _see_who_is_there(receive)
+                if not state.left:
+                    # The server has no more patience, as at its end, and answers so itself.
+                    self._note(span, error, scope, state)
+                    state.status = 500
+            raise
         finally:
             if scope["type"] == "websocket" and state.status is not None:
                 span.set_attribute(semconv.WEBSOCKET_CLOSE_CODE, state.status)
@@ -90,7 +100,7 @@ class TraceLayer:
         if self._captures_headers:
             hide_captured_headers(span, self._redactor)
 
-    def _note(self, span: trace.Span, error: Exception, scope: Scope, state: RequestState) -> None:
+    def _note(self, span: trace.Span, error: BaseException, scope: Scope, state: RequestState) -> None:
         if scope["type"] == "http" and state.status is None:
             # What the client gets, if not from the application's error handler then from us. The
             # handler's own status, if it differs, is noted when its response starts.
@@ -112,6 +122,22 @@ class TraceLayer:
         if state.native is None:
             span.set_attribute(semconv.ERROR_TYPE, kind)
             span.set_status(trace.StatusCode.ERROR)
+
+
+def _see_who_is_there(receive: Receive) -> None:
+    """Let the layers around see what the server knows of the client, without waiting for anything: whether it has left."""
+    for _ in range(_MAX_MESSAGES):
+        waiting = receive().__await__()
+        try:
+            next(waiting)  # up to where it would wait
+        except StopIteration as received:
+            if received.value["type"] == "http.disconnect":
+                return
+        except Exception:
+            return
+        else:
+            waiting.close()
+            return
 
 
 class EdgeLayer:

@@ -34,6 +34,10 @@ def routes(app: FastAPI) -> None:
         await asyncio.sleep(0.5)
         return "slow"
 
+    @app.get("/endless")
+    async def endless():
+        await asyncio.Event().wait()
+
     @app.get("/download/{megabytes}")
     async def download(megabytes: int):
         async def chunks():

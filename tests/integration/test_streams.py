@@ -197,3 +197,30 @@ def test_an_exception_in_a_session_is_one_event(service: Service) -> None:
     )
     assert said["exception.type"] == "ValueError"
     assert "http.response.status_code" not in span.attributes
+
+
+@pytest.mark.parametrize("app", ["app", "layered"])
+def test_a_request_that_the_server_gives_up_is_its_failure_unless_the_client_has_left(markers: Path, app: str) -> None:
+    arguments = ["--timeout-graceful-shutdown", "1"]
+    with serve(f"streams:{app}", *arguments, env={"MARKERS": str(markers)}) as service, contextlib.ExitStack() as asked:
+        waiting = asked.enter_context(ask(service, "/endless?who=waiting"))
+        leaving = asked.enter_context(ask(service, "/endless?who=leaving"))
+        eventually(lambda: active(service) == 2)
+        leaving.close()
+        service.stop()
+        assert waiting.recv(4096).startswith(b"HTTP/1.1 500 ")
+        lines = {
+            line["url.query"]: line for line in service.events(event="request completed", **{"url.path": "/endless"})
+        }
+        gave_up, left = lines["who=waiting"], lines["who=leaving"]
+        assert (gave_up["level"], gave_up["http.response.status_code"]) == ("error", 500)
+        assert gave_up["error.type"] == "asyncio.exceptions.CancelledError"
+        assert (left["level"], left["error.type"]) == ("info", "client_disconnected")
+        assert "http.response.status_code" not in left
+        span = seen.server_span_of(service, gave_up["trace_id"])
+        assert (span.status, span.attributes["http.response.status_code"]) == ("ERROR", 500)
+        assert span.attributes["error.type"] == gave_up["error.type"]
+        where = {"http__route": "/endless"}
+        seen.eventually_counted(service, 2, **where)
+        assert seen.count(service, http__response__status_code=500, **where) == 1
+        assert seen.count(service, search__client__left=True, **where) == 1
