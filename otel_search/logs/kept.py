@@ -97,6 +97,8 @@ class Kept:
 
     def _field(self, name: str, value: Any, kind: str | None = None) -> Any:
         kind = self._redactor.field(name) or kind
+        if kind is None and isinstance(value, dict | list):
+            kind = self._redactor.many(name)
         if kind is None:
             return self._value(value)
         is_hidden = value is None or (type(value) is str and MARKER.fullmatch(value))

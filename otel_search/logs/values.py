@@ -25,6 +25,7 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 256
 _MAX_TOTAL = 4_096
 """Items of a whole structure, however they are nested; 64 characters of text count as one."""
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _MAX_INTEGER = 2**63 - 1
 _LONG_INTEGER = 10**12
 
@@ -54,9 +55,10 @@ class Values:
                 return self.text(value)
             safe = self._short(value)
             return safe if safe == value else self._counted(value, safe)
-        if value is None or kind is bool:
-            return value
-        return self._value(value, 0, [_MAX_TOTAL])
+        if value is None or kind is bool or kind is int or kind is float:
+            return self._value(value, 0, [_MAX_TOTAL])
+        secret = self._redactor.many(name)
+        return self._hidden(secret, value) if secret is not None else self._value(value, 0, [_MAX_TOTAL])
 
     def _hidden(self, kind: str, value: Any) -> Any:
         if value is None or (type(value) is str and MARKER.fullmatch(value)):
@@ -165,6 +167,8 @@ class Values:
             left[0] -= 1
             name = self.name(key)
             kind = self._redactor.field(name) or (named if name == "value" else None)
+            if kind is None and type(item) not in _SCALARS:
+                kind = self._redactor.many(name)
             result[name] = self._value(item, depth + 1, left) if kind is None else self._hidden(kind, item)
         return result
 

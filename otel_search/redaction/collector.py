@@ -41,7 +41,8 @@ _HEADER = """\
 {more}
 #   - what stands beside a name in a text: in a sentence, too (`unexpected token: x`), and in a part of a
 #     word (`bytoken=x`).
-# And less is hidden of: percent-encoded names and values (`%74oken=x`), values with quotes of their own.
+# And less is hidden of: percent-encoded names and values (`%74oken=x`), values with quotes of their own, and what is
+# known as a secret in a list or mapping alone (`cookies={{...}}`).
 # No processor of the Collector can look at the attributes and trace states of span links, nor at the attributes
 # of exemplars: they pass as they are.
 # OTEL_SEARCH_REDACT_KEYS, _PATTERNS, _KEEP and personal data are the service's alone.

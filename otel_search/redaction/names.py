@@ -33,6 +33,7 @@ class Names:
         self._kept = frozenset(map(_normal, keep))
         self._in_fields = {name: row.kind for row in rows for name in row.names} | mine
         self._in_urls = self._in_fields | {name: row.kind for row in rows for name in row.in_urls} | mine
+        self._of_many = {name: row.kind for row in rows for name in row.of_many if name not in self._kept}
         self._of_ending = {f"_{ending}": row.kind for row in rows for ending in row.endings}
         self._endings = tuple(sorted(self._of_ending, key=len, reverse=True))
         words = [guard for row in rows for guard in row.guards]
@@ -47,6 +48,15 @@ class Names:
     def parameter(self, name: str) -> str | None:
         """As `field`, for the parameter of a URL or a form; its name may be percent-encoded."""
         return self._known(name, True) if len(name) <= _LONGEST else self._decide(name, True)
+
+    def many(self, name: str) -> str | None:
+        """What kind of secrets a list or mapping of this name holds, or `None`."""
+        # Most names are those of one thing.
+        if name[-1:] not in ("s", "S"):
+            return None
+        normal = _normal(name[-_LONGEST:])
+        last = normal if "." not in name else _normal(name.rpartition(".")[2])
+        return self._of_many.get(normal) or self._of_many.get(last)
 
     def _decide(self, name: str, in_url: bool) -> str | None:
         if name in KEPT and not in_url:

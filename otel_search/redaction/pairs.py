@@ -62,6 +62,10 @@ def assigned(text: str, names: Names, kind_inside: Callable[[str], str | None] |
                 or _value(_ASSIGNED_VALUE, text, match.end())
             )
             return span and (kind, span)
+        kind = names.many(match[1])
+        span = kind and _bracketed_value(text, match.end())
+        if kind and span:
+            return kind, span
         # What is not a secret may hold one: in plain text that is the next pair's business.
         if kind_inside is None or not in_url:
             return None
@@ -78,7 +82,9 @@ def quoted(text: str, names: Names) -> str:
     def found(match: re.Match[str]) -> tuple[str, Span] | None:
         kind = names.field(match[3])
         if kind is None:
-            return None
+            kind = names.many(match[3])
+            span = _bracketed_value(text, match.end()) if kind and match[4] != "," else None
+            return (kind, span) if kind and span else None
         if match[4] == ",":  # (b'cookie', b'x'), as frameworks hold headers
             before = text[max(0, match.start() - 2) : match.start()].removesuffix("b")
             span = _quoted_value(text, match.end()) if before.endswith(("(", "[")) else None

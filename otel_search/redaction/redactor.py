@@ -47,6 +47,8 @@ class Redactor:
         self._names = Names(keys, keep, personal=personal)
         self.field: Callable[[str], str | None] = _nothing if self._is_off else self._names.field
         """What kind of secret a log field, attribute or header of this name has for its value, or `None`."""
+        self.many: Callable[[str], str | None] = _nothing if self._is_off else self._names.many
+        """What kind of secrets a list or mapping of this name holds, or `None`."""
         self._shapes: list[tuple[tuple[str, ...], bool, Hide]] = [
             (shape.guards, shape.any_case, hiding(shape)) for shape in shapes
         ]

@@ -22,6 +22,7 @@ class Key:
         names: Names as they are.
         endings: A name that ends like this after another word counts, too: `stripe_api_key`.
         in_urls: Names that count in URLs only: elsewhere they have another meaning.
+        of_many: Names that count for lists and mappings only: `cookies` may be their number.
         personal: Whether it is no secret but personal data.
     """
 
@@ -32,6 +33,7 @@ class Key:
     names: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     in_urls: tuple[str, ...] = ()
+    of_many: tuple[str, ...] = ()
     personal: bool = False
 
 
@@ -99,6 +101,7 @@ KEYS = (
             "user_pass",
         ),
         endings=("passwd", "password", "pwd"),
+        of_many=("passwords",),
     ),
     Key(
         "api key",
@@ -107,6 +110,7 @@ KEYS = (
         "api=v2, key=name",
         names=("api_key", "apikey", "subscription_key", "x_api_key"),
         endings=("api_key", "apikey", "subscription_key"),
+        of_many=("api_keys",),
     ),
     Key(
         "token",
@@ -144,7 +148,14 @@ KEYS = (
         "code=404",
         in_urls=("code",),
     ),
-    Key("cookie", ("cookie",), ("Set-Cookie", "basket=b4sk3t"), "cookies=3", names=("cookie", "set_cookie")),
+    Key(
+        "cookie",
+        ("cookie",),
+        ("Set-Cookie", "basket=b4sk3t"),
+        "cookies=3",
+        names=("cookie", "set_cookie"),
+        of_many=("cookies",),
+    ),
     Key(
         "session",
         ("sess",),
@@ -177,6 +188,7 @@ KEYS = (
         # What Elasticsearch clients call them, too.
         names=("basic_auth", "bearer_auth", "credential", "http_auth", "x_amz_credential", "x_goog_credential"),
         endings=("credential",),
+        of_many=("credentials",),
     ),
     Key(
         "secret",
@@ -185,6 +197,7 @@ KEYS = (
         "secretary=Jan",
         names=("client_secret", "secret", "secret_key"),
         endings=("secret", "secret_key"),
+        of_many=("secrets",),
     ),
     Key(
         "signature",

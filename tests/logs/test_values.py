@@ -107,6 +107,11 @@ CASES = [
         {"env": [{"name": "DB_PASSWORD", "value": "[redacted: password]"}, {"key": "HOST", "value": "db"}]},
         id="names-and-values",
     ),
+    pytest.param(
+        {"cookies": {"sid": "hunter2"}, "secrets": 3, "credentials": ["hunter2"], "tokens": ["red"]},
+        {"cookies": "[redacted: cookie]", "secrets": 3, "credentials": "[redacted: credential]", "tokens": ["red"]},
+        id="of-many",
+    ),
     pytest.param({"basic_auth": ("elastic", "hunter2")}, {"basic_auth": "[redacted: credential]"}, id="basic-auth"),
     pytest.param(Rude(), "<Rude: its text raises RuntimeError>", id="rude"),
     pytest.param("lone \ud800 surrogate", "lone \\ud800 surrogate", id="surrogate"),

@@ -14,11 +14,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "redaction.md"
 
 def tables() -> dict[str, str]:
     names = [
-        "| the marker says | names | and those that end with | in URLs only | |",
-        "| --- | --- | --- | --- | --- |",
+        "| the marker says | names | and those that end with | in URLs only | of lists and mappings only | |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in KEYS:
-        words = (_words(row.names), _words(row.endings, "…_"), _words(row.in_urls))
+        words = (_words(row.names), _words(row.endings, "…_"), _words(row.in_urls), _words(row.of_many))
         names.append(f"| {row.kind} | {' | '.join(words)} | {'with `pii`' if row.personal else ''} |")
     shapes = ["| what | the marker says | |", "| --- | --- | --- |"]
     shapes += [f"| {row.name} | {row.kind} | {'with `pii`' if row.personal else ''} |" for row in SHAPES]

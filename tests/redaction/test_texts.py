@@ -188,6 +188,11 @@ def test_a_query_string_without_secrets_stays_as_it_is(query: str) -> None:
         (f"{{'basic_auth': ('elastic', '{SECRET}'), 'q': 1}}", "{'basic_auth': [redacted: credential], 'q': 1}"),
         (f'{{"password": {{"old": ["{SECRET}"], "n": 1}}, "q": 1}}', '{"password": [redacted: password], "q": 1}'),
         (f"password=(('{SECRET}", "password=[redacted: password]"),
+        (f"Session(cookies={{'sid': '{SECRET}'}}, q=1)", "Session(cookies=[redacted: cookie], q=1)"),
+        (
+            f'{{"shop.credentials": {{"user": "bob", "key": "{SECRET}"}}}}',
+            '{"shop.credentials": [redacted: credential]}',
+        ),
         (f"run(token=({SECRET}), q=1)", "run(token=[redacted: token], q=1)"),
         (
             f"MYSQL_PWD={SECRET} PGPASSWORD={SECRET} DB_PASS={SECRET}",
@@ -215,6 +220,7 @@ def test_texts(text: str, redacted: str) -> None:
         '{"query":{"match":{"password":"?"}}}',
         '{"query":{"bool":{"filter":[{"terms":{"token":["?"]}},{"match":{"token":{"query":"?","operator":"?"}}}]}}}',
         "password=[], token={}, token = (1, 2)",
+        'cookies=3, secrets: 4, "credentials": null, "tokens": ["red", "lamp"], cookies={}',
         "trace 41111111111111111111111111111111, span 4111111111111111a, 0.4111111111111111 s, v4111111111111111",
         "at 1764099200000 ms, 1764099200000000000 ns",
         "a hash: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
