@@ -87,9 +87,16 @@ def read_bulk(body: dict[str, Any], facts: Facts) -> None:
         found[semconv.BULK_FAILED] = facts.failed
         found[semconv.BULK_ERRORS] = listed(errors)
         facts.outcome = PARTIAL
-        if facts.failed == facts.batch:
+        if not any(map(_is_whole, items)):
+            # `filter_path=items.*.error`: what succeeded is not there.
+            facts.batch = None
+        elif facts.failed == facts.batch:
             facts.outcome = ERROR
             facts.failed_as = next(iter(errors)) if len(errors) == 1 else MIXED
+
+
+def _is_whole(item: Any) -> bool:
+    return type(item) is dict and any(type(result) is dict and "status" in result for result in item.values())
 
 
 def _all_ok(items: list[Any]) -> dict[tuple[str, str, str], int] | None:

@@ -246,6 +246,20 @@ def test_a_bulk_request_of_which_all_failed_has_failed(recorded: Recorded, engin
     assert recorded.span.attributes["error.type"].endswith("_exception")
 
 
+def test_a_bulk_reply_that_has_its_failures_alone_is_partial(
+    recorded: Recorded, server: ScriptedServer, scripted: Caller
+) -> None:
+    server.reply(
+        {"errors": True, "items": [{"index": {"error": {"type": "document_parsing_exception", "reason": "x"}}}]}
+    )
+    operations = [{"index": {"_index": "products"}}, {"price": 1}] * 3
+    scripted(lambda client: client.bulk(operations=operations, filter_path="errors,items.*.error"))
+    assert recorded.span.status.status_code is StatusCode.UNSET
+    assert recorded.span.attributes["search.outcome"] == "partial"
+    assert recorded.span.attributes["search.bulk.errors"] == "document_parsing_exception: 1"
+    assert "db.operation.batch.size" not in recorded.span.attributes
+
+
 def test_the_reason_of_a_failed_item_names_the_field_and_no_value(
     recorded: Recorded, server: ScriptedServer, scripted: Caller
 ) -> None:
