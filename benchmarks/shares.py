@@ -1,6 +1,7 @@
 """What each part of otel-search takes of a request's CPU time: what is saved by leaving that part out, by its setting.
 
-Interleaved rounds, one process for each; the figure is the difference of medians, so it is as uncertain as both. Parts
+And what is saved at most by writing its pure functions in another language: they work once and give that answer
+ever after. Interleaved rounds, one process for each; the figure is the difference of medians, so it is as uncertain as both. Parts
 work together, and what each saves need not add up to the whole.
 
     python -m benchmarks.shares --write docs/overhead.md
@@ -31,16 +32,37 @@ PARTS: dict[str, dict[str, str]] = {
     "all that it does": {"OTEL_SDK_DISABLED": "true"},
 }
 
+_ENCODING = "otel_search.encoding:_span,otel_search.encoding:_event_record"
+_QUERIES = ",".join(
+    f"otel_search.elasticsearch.request:{name}" for name in ("sanitize", "shape_of", "query_type", "query_hash")
+)
+FREE: dict[str, str] = {
+    "spans and log records were encoded in no time": _ENCODING,
+    "texts, shapes and hashes of queries were made in no time": _QUERIES,
+    "both were": f"{_ENCODING},{_QUERIES}",
+}
+
 
 def measure(load: str, parts: list[str], rounds: int, requests: int) -> dict[str, list[float]]:
-    """CPU microseconds a request with plain JSON logging, with everything, and without each of these parts."""
+    """CPU microseconds a request with plain JSON logging, with everything, and without each of these parts.
+
+    Args:
+        load: The name of the load.
+        parts: Names in `PARTS`, and in `FREE`.
+        rounds: How often each is measured.
+        requests: Of each round.
+
+    Returns:
+        The rounds' figures by name.
+    """
     receiver = Receiver()
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name in (PLAIN, EVERYTHING, *parts):
             variables = PARTS.get(name, {})
             variant = VARIANTS[PLAIN if name == PLAIN else OURS]
-            command = variant.command("benchmarks.driver", variant.app, load, str(requests))
+            module = ["benchmarks.constant", FREE[name]] if name in FREE else ["benchmarks.driver"]
+            command = variant.command(*module, variant.app, load, str(requests))
             result = result_of(command, receiver.endpoint, {**variant.variables, **variables})
             found.setdefault(name, []).append(result["cpu"])
             receiver.take()
@@ -52,8 +74,8 @@ def report(found: dict[str, dict[str, list[float]]]) -> str:
     """A table: a row for each part, and for each load what is left without it and what that saves."""
     rows = []
     names = next(iter(found.values()))
-    for name in (EVERYTHING, *(name for name in names if name in PARTS), PLAIN):
-        row = [name if name in (EVERYTHING, PLAIN) else f"without {name}"]
+    for name in (EVERYTHING, *(name for name in names if name in PARTS or name in FREE), PLAIN):
+        row = [f"without {name}" if name in PARTS else f"if {name}" if name in FREE else name]
         for values in found.values():
             saved = statistics.median(values[EVERYTHING]) - statistics.median(values[name])
             row += [tables.spread(values[name]), "" if name == EVERYTHING else f"{saved:.0f}"]
@@ -66,7 +88,7 @@ def main() -> None:
     """Measure, and print or write what came of it."""
     parser = tables.parser(__doc__, rounds=5)
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=["search", "categories"])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, *FREE], default=[*PARTS, *FREE], metavar="PART")
     parser.add_argument("--requests", type=int, default=2000, help="of each load and round")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="replace its generated part by the report")
     options = parser.parse_args()

@@ -138,6 +138,11 @@ def test_every_dimension_can_be_measured(name):
             "| without redaction |",
         ),
         (
+            "shares",
+            ["--rounds", "1", "--requests", "5", "--loads", "search", "--only", "both were"],
+            "| if both were |",
+        ),
+        (
             "scrapes",
             ["--rounds", "1", "--seconds", "0.5", "--number", "3", "--workers", "1"],
             "p99 with over p99 without",
