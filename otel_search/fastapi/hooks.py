@@ -18,7 +18,9 @@ from otel_search.endpoints import Endpoints, application_paths
 from otel_search.fastapi import contrib, lean_native, lifespan, native, stack, threadpool
 from otel_search.fastapi.answers import Answers
 from otel_search.fastapi.endpoints import make_endpoints
+from otel_search.fastapi.templates import outer_prefix
 from otel_search.middleware import (
+    MOUNT_PREFIX,
     STATE,
     AccessLog,
     Excluded,
@@ -117,6 +119,8 @@ class Hooks:
             if scope["type"] == "lifespan":
                 await lifespan.serve(layer.app, scope, receive, send, hooks.endpoints(self))
             else:
+                if "app_root_path" in scope:  # mounted in an application that is not FastAPI's
+                    scope[MOUNT_PREFIX] = outer_prefix(scope)
                 await layer(scope, receive, send)
 
         def build_middleware_stack(self: fastapi.FastAPI) -> Any:

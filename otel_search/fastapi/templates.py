@@ -6,7 +6,38 @@ from typing import Any
 
 from starlette.routing import Match, Mount
 
-from otel_search.middleware import STATE
+from otel_search.middleware import MOUNT_PREFIX, STATE, Scope
+
+_MAX_DEPTH = 16
+
+
+def outer_prefix(scope: Scope) -> str:
+    """The template of all that is before an application's own routes: a root path, and mounts of a Starlette application.
+
+    An application that is no FastAPI has mounted this one. What it has matched may be anything that a caller chose, as
+    in `Mount("/{tenant}", app)`.
+
+    Args:
+        scope: As the application gets it.
+    """
+    root_path = str(scope.get("app_root_path", scope.get("root_path", "")))
+    prefix = root_path.rstrip("/")
+    if "app_root_path" not in scope:
+        return prefix
+    try:
+        at = {**scope, "root_path": root_path}
+        routes = scope["app"].routes
+        for _ in range(_MAX_DEPTH):
+            if at["root_path"] == scope["root_path"]:
+                return prefix
+            matches = ((route, *route.matches(at)) for route in routes)
+            route, _, child = next(each for each in matches if each[1] != Match.NONE)
+            if isinstance(route, Mount):
+                prefix += route.path_format.removesuffix("/{path}")
+            at, routes = {**at, **child}, route.routes
+    except Exception:
+        pass  # what is around is of a kind of its own
+    return root_path.rstrip("/")
 
 
 def matched_template(scope: Any) -> str | None:
@@ -16,7 +47,8 @@ def matched_template(scope: Any) -> str | None:
     except Exception:
         return None  # a route of the user's own that cannot be asked: routing itself decides what comes of it
     if template is not None:
-        template = str(scope.get("root_path", "")).rstrip("/") + template
+        prefix = scope.get(MOUNT_PREFIX)
+        template = (str(scope.get("root_path", "")).rstrip("/") if prefix is None else prefix) + template
     state = scope.get(STATE)
     if state is not None:
         state.route = template

@@ -12,11 +12,12 @@ from otel_search.middleware.access import AccessLog
 from otel_search.middleware.excluded import Excluded, inner_path
 from otel_search.middleware.metrics import ServerMetrics, StreamAwareHistogram
 from otel_search.middleware.request import Options, RequestLayer
-from otel_search.middleware.state import CURRENT, STATE, App, Message, Receive, RequestState, Scope, Send
+from otel_search.middleware.state import CURRENT, MOUNT_PREFIX, STATE, App, Message, Receive, RequestState, Scope, Send
 from otel_search.middleware.trace import BoundLayer, EdgeLayer, TraceLayer, request_attributes
 
 __all__ = [
     "CURRENT",
+    "MOUNT_PREFIX",
     "STATE",
     "AccessLog",
     "App",

@@ -21,6 +21,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 STATE = "otel_search"
 """Where the scope of a request carries its `RequestState`."""
 
+MOUNT_PREFIX = "otel_search.mount_prefix"
+"""Where it carries the template of what is before the application's own routes, if an application around it has mounted it."""
+
 
 class RequestState:
     """One request or WebSocket connection, while it is served.

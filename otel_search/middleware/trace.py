@@ -14,7 +14,17 @@ from otel_search.logs.event import exception_type, stacktrace
 from otel_search.logs.values import MAX_TEXT, Values
 from otel_search.middleware.access import redacted_query
 from otel_search.middleware.headers import hide_captured_headers
-from otel_search.middleware.state import STATE, App, Message, Receive, RequestState, Scope, Send, is_disconnect
+from otel_search.middleware.state import (
+    MOUNT_PREFIX,
+    STATE,
+    App,
+    Message,
+    Receive,
+    RequestState,
+    Scope,
+    Send,
+    is_disconnect,
+)
 from otel_search.redaction import Redactor
 
 _MAX_USER_AGENT = 512
@@ -65,6 +75,8 @@ class TraceLayer:
         span = trace.get_current_span()
         state.context = otel_context.get_current()
         state.native = scope.get("fastapi.telemetry")
+        if state.native is not None and MOUNT_PREFIX in scope:
+            state.native._mount_prefix = scope[MOUNT_PREFIX]  # FastAPI leaves it out
         if span.get_span_context().is_valid:
             state.span = state.caller.span = span
             if span.is_recording():

@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 app = FastAPI(root_path=os.environ.get("APP_ROOT_PATH", ""))
@@ -94,3 +94,7 @@ async def plain(request: Request):
 
 
 app.mount("/plain", Starlette(routes=[Route("/thing/{item}", plain)]))
+
+around = Starlette(
+    routes=[Mount("/shop", app=app), Mount("/{tenant:int}", routes=[Mount("/in", app=app)])],
+)

@@ -188,3 +188,23 @@ def test_an_unsampled_request_is_counted_and_logged_with_its_route() -> None:
         assert line["trace_id"] == response.headers["x-trace-id"]
         seen.eventually_counted(service, 1, http__route="/api/v1/c1/list/{item}")
         assert service.recording.spans == []
+
+
+@pytest.mark.parametrize("hot_path", ["lean", "upstream"])
+def test_within_an_application_of_another_kind_the_route_begins_with_its_mounts(hot_path: str) -> None:
+    with serve("routes:around", "--root-path", "/svc", env={"OTEL_SEARCH_HOT_PATH": hot_path}) as service:
+        expected = {
+            "/shop/v1/items/1": "/svc/shop/v1/items/{item}",
+            "/shop/api/v1/c1/list/7": "/svc/shop/api/v1/c1/list/{item}",
+            "/4/in/v1/items/1": "/svc/{tenant}/in/v1/items/{item}",
+            "/5/in/v1/items/1": "/svc/{tenant}/in/v1/items/{item}",
+            "/shop/nothing": None,
+        }
+        for path, route in expected.items():
+            response = service.get(path)
+            assert seen.server_span(service, response).attributes.get("http.route") == route
+            assert seen.access_line(service, response).get("http.route") == route
+        with connect(f"ws://127.0.0.1:{service.port}/6/in/v1/items/1/live") as socket:
+            socket.recv()
+        assert service.event(event="websocket completed")["http.route"] == "/svc/{tenant}/in/v1/items/{item}/live"
+        seen.eventually_counted(service, 2, http__route="/svc/{tenant}/in/v1/items/{item}")
