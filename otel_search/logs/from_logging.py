@@ -16,6 +16,7 @@ import logging.handlers
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any
 
 from opentelemetry import _logs, trace
@@ -41,6 +42,10 @@ _TOLD = "_otel_search_told"
 """Set on a record that goes through a queue, and whose line is written."""
 _QUIET_SECONDS = 60.0
 
+_SILENT = logging.Logger("otel_search.silent")  # noqa: LOG001 - nobody else's to configure
+_SILENT.propagate = False
+_SILENT.addHandler(logging.NullHandler())
+
 LOGGED = "__otel_search_logged__"
 """Set on an exception that was logged with its trace, so that the server's report of it is not a second event."""
 
@@ -57,6 +62,7 @@ class LoggingBridge:
         self._chain = chain
         self._policy = policy
         self._original: Any = None
+        self._ours: Any = None
         self._listeners: Any = None
         self._replaced: frozenset[str] = frozenset()
         self._notices: dict[str, tuple[float, int]] = {}
@@ -66,24 +72,33 @@ class LoggingBridge:
         """Stand in for the console handlers of every logger, now and after any later configuration."""
         original: Any = logging.Logger.callHandlers
         bridge = self
+        # Somebody else stands there, as Sentry does: they get each record as well, from a logger that writes nothing.
+        is_wrapped = not _is_pythons_own(original)
 
         def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802 - overrides logging's
+            if bridge._ours is not callHandlers:  # uninstalled, and somebody else holds it
+                original(self, record)
+                return
             try:
                 bridge._handle(self, record)
             except Exception:
                 original(self, record)
+                return
+            if is_wrapped and not bridge._policy.stands_aside:
+                original(_SILENT, record)
 
         self._original = original
-        logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
+        self._ours = logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
         self._listeners = logging.handlers.QueueListener.handle
         logging.handlers.QueueListener.handle = _handling(self._listeners, self._policy)  # type: ignore[method-assign]
 
     def uninstall(self) -> None:
-        """Give the records back to the handlers alone."""
+        """Give the records back to the handlers alone; whoever stands before us by now stays there."""
         if self._original is not None:
-            logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
+            if logging.Logger.callHandlers is self._ours:
+                logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
             logging.handlers.QueueListener.handle = self._listeners  # type: ignore[method-assign]
-            self._original = None
+            self._original = self._ours = None
             if self._policy.kept is not None:
                 self._policy.kept.give_back()
 
@@ -236,6 +251,11 @@ class LoggingBridge:
             return None
         self._notices[key] = (now, 0)
         return held_back
+
+
+def _is_pythons_own(function: Any) -> bool:
+    code = function.__code__ if isinstance(function, FunctionType) else None
+    return code is not None and code.co_filename == logging.addLevelName.__code__.co_filename
 
 
 def _write(handler: logging.Handler, record: logging.LogRecord) -> None:

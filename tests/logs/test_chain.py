@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import logging
@@ -229,6 +230,50 @@ def test_a_handler_that_opens_the_console_itself_is_replaced(chain: Chain) -> No
     assert device.stream is None
     assert stream.getvalue() == ""
     assert logging.getLogger().handlers[-1].stream.getvalue() == "seen\nagain\n"
+
+
+@pytest.mark.parametrize("first", ["they", "we"])
+def test_who_stands_where_records_pass_gets_each_once_too(
+    first: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Sentry's integration and New Relic's do, whichever is there first.
+    heard: list[str] = []
+    memory = io.StringIO()
+    monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)  # what comes back at the end
+
+    def stand_in() -> None:
+        original = logging.Logger.callHandlers
+
+        @functools.wraps(original)
+        def patched(self: logging.Logger, record: logging.LogRecord) -> Any:
+            try:
+                return original(self, record)
+            finally:
+                heard.append(record.getMessage())
+
+        monkeypatch.setattr(logging.Logger, "callHandlers", patched)
+
+    handler = logging.StreamHandler(memory)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    if first == "they":
+        stand_in()
+    logs.install(Settings(log_format="json"), "catalogue")
+    if first == "we":
+        stand_in()
+    theirs = logging.Logger.callHandlers
+    logging.getLogger("std").warning("one")
+    logs.give_back()
+    logging.getLogger("std").warning("two")
+    logs.take_again()
+    logging.getLogger("std").warning("three")
+    logs.uninstall()
+    logging.getLogger("std").warning("four")
+    assert heard == ["one", "two", "three", "four"]
+    assert memory.getvalue() == "one\ntwo\nthree\nfour\n"
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["one", "three"]
+    if first == "we":
+        assert logging.Logger.callHandlers is theirs
 
 
 def test_loggers_that_do_not_propagate_are_heard_at_their_console_handler(chain: Chain) -> None:
