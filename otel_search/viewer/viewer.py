@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from otel_search.viewer.loopback import HOST
@@ -14,9 +12,11 @@ from otel_search.viewer.page import PageServer
 from otel_search.viewer.receiver import DEFAULT_PORT as DEFAULT_OTLP_PORT
 from otel_search.viewer.receiver import BusyError, Receiver
 from otel_search.viewer.store import DEFAULT_MAX_AGE, DEFAULT_MAX_SIZE, MAX_QUEUE, Store
+from otel_search.viewer.store.file import temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from otel_search.viewer.grpc_receiver import GrpcReceiver
@@ -82,9 +82,8 @@ class Viewer:
         self._on_export = on_export
         with contextlib.ExitStack() as opened:
             if database is None:
-                directory = tempfile.mkdtemp(prefix="otel-search-viewer-")
-                opened.callback(shutil.rmtree, directory, ignore_errors=True)
-                database = Path(directory) / "telemetry.db"
+                database = temporary()
+                opened.callback(shutil.rmtree, database.parent, ignore_errors=True)
             self.store = Store(database, max_size=max_size, max_age=max_age, max_queue=max_queue)
             opened.callback(self.store.close)
             with _named(port, "port"):

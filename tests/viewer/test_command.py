@@ -17,10 +17,10 @@ COMMAND = Path(sys.executable).with_name("otel-search")
 FREE = ("--port", "0", "--otlp-port", "0", "--grpc-port", "0")
 
 
-def start(*arguments):
+def start(*arguments, **variables):
     return subprocess.Popen(
         [COMMAND, "viewer", *arguments],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,6 +48,37 @@ def test_it_serves_until_a_signal_and_leaves_nothing_but_the_file_it_was_told(tm
     assert (process.returncode, rest, errors) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["telemetry.db"]
     assert b"kept" in database.read_bytes()
+
+
+def serving(process):
+    return any("Ctrl-C" in line for line in process.stdout)
+
+
+def test_what_killed_viewers_have_left_is_deleted_and_nothing_else(tmp_path):
+    variables = {"TMPDIR": str(tmp_path)}
+    own = tmp_path / "otel-search-viewer-own"
+    own.mkdir()
+    (own / "notes").write_text("mine")
+    with start(*FREE, **variables) as killed:
+        assert serving(killed)
+        killed.kill()
+        killed.communicate()
+    (left,) = tmp_path.glob("*/telemetry.db")
+    with start(*FREE, **variables) as other:
+        assert serving(other), other.stderr.read()
+        assert left.exists(), "it could be another's that is just starting"
+        for file in tmp_path.glob("*/telemetry.db"):
+            os.utime(file, (0, 0))
+        with start(*FREE, **variables) as process:
+            assert serving(process)
+            assert not left.parent.exists()
+            assert len(list(tmp_path.glob("*/telemetry.db"))) == 2
+            process.terminate()
+            process.communicate(timeout=60)
+        other.terminate()
+        other.communicate(timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == [own.name]
+    assert (own / "notes").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
+import time
 from importlib import resources
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 SCHEMA_VERSION = 1
+
+_PREFIX = "otel-search-viewer-"
+_NAME = "telemetry.db"
+_NEW = 60.0
+"""Seconds in which a file may be there and not yet locked."""
 
 
 class StoreError(RuntimeError):
     """The file cannot be used; the message names it and says why."""
+
+
+def temporary() -> Path:
+    """A file in a new directory of its own; what viewers that were killed have left is deleted."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_NAME}"):
+        with contextlib.suppress(OSError, StoreError):
+            if left.parent.lstat().st_uid == os.getuid() and time.time() - left.stat().st_mtime > _NEW:
+                descriptor = locked(left)
+                try:
+                    shutil.rmtree(left.parent)
+                finally:
+                    os.close(descriptor)
+    return Path(tempfile.mkdtemp(prefix=_PREFIX)) / _NAME
 
 
 def locked(path: Path) -> int:
