@@ -95,6 +95,8 @@ def test_every_metric_of_the_schema_has_a_name_of_its_own() -> None:
         ("text/plain;version=0.0.4", exposition.TEXT),
         ("application/openmetrics-text", exposition.OPENMETRICS),
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", exposition.OPENMETRICS),
+        ('application/openmetrics-text; version="1.0.0"; q=0.5', exposition.OPENMETRICS),
+        ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", exposition.TEXT),
         (
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
             exposition.OPENMETRICS,
@@ -232,7 +234,9 @@ def test_compression_is_for_those_who_want_it(monkeypatch: pytest.MonkeyPatch, p
     packed, _, headers = Metrics().text("", "deflate, gzip;q=1.0")
     assert headers["content-encoding"] == "gzip"
     assert gzip.decompress(packed) == plain
-    assert "content-encoding" not in Metrics().text("", "gzip;q=0")[2]
+    assert Metrics().text("", "br, GZIP; q=0.5")[2]["content-encoding"] == "gzip"
+    for none in ("gzip;q=0", "gzip; q=0.0", "x-gzip", ""):
+        assert "content-encoding" not in Metrics().text("", none)[2]
 
 
 def test_a_counter_that_is_missing_is_left_out(

@@ -227,6 +227,8 @@ def _health_paths(effective: Settings) -> dict[str, str]:
 
 
 def _of_report(report: Report) -> Response:
+    if not report.found:
+        return json(404, report.body)
     return json(200 if report.ok else 503, report.body)
 
 

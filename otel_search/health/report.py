@@ -28,10 +28,12 @@ class Report:
     Attributes:
         ok: Whether the answer is 200, and not 503.
         body: The answer.
+        found: Whether there is what was asked for; the answer is 404 else.
     """
 
     ok: bool
     body: dict[str, Any]
+    found: bool = True
 
 
 class Health:
@@ -71,6 +73,8 @@ class Health:
         if not self._has_looked():
             await asyncio.wrap_future(in_thread(self._look, "health"))
         components = self._chosen(kind, group)
+        if not components and group is not None and kind == HEALTH:
+            return self._no_such_group(group)
         if kind != READINESS or self.lifecycle.phase == "serving":
             await asyncio.gather(*(component.refreshed() for component in components))
         return self._said(kind, components, detailed)
@@ -82,6 +86,8 @@ class Health:
         if not self._has_looked():
             self._look()
         components = self._chosen(kind, group)
+        if not components and group is not None and kind == HEALTH:
+            return self._no_such_group(group)
         if kind != READINESS or self.lifecycle.phase == "serving":
             for component in components:
                 component.begin(self.loop.loop)
@@ -142,6 +148,12 @@ class Health:
         return [
             component for component in self._components.values() if wanted is None or wanted in component.check.groups
         ]
+
+    def _no_such_group(self, group: str) -> Report:
+        """A mistyped group must not look healthy for ever."""
+        groups = sorted({name for component in self._components.values() for name in component.check.groups})
+        reason = f"group={group[:80]!r} is not accepted; accepted: {' | '.join(groups)}"
+        return Report(ok=False, body={**self._head(Status.UNHEALTHY), "reason": reason}, found=False)
 
     def _said(self, kind: str, components: Iterable[Component], detailed: bool) -> Report:
         seen = [(component, component.latest or HealthResult()) for component in components]

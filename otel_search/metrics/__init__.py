@@ -70,7 +70,6 @@ class Metrics:
         with uncollected():
             body = exposition.render(self.merged(), kind)
         headers = {"vary": "Accept, Accept-Encoding"}
-        codings = {coding.partition(";")[0].strip(): coding for coding in accept_encoding.lower().split(",")}
-        if len(body) > _WORTH_COMPRESSING and "gzip" in codings and "q=0" not in codings["gzip"].replace(" ", ""):
+        if len(body) > _WORTH_COMPRESSING and exposition.quality_of("gzip", accept_encoding) > 0:
             body, headers["content-encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
         return body, kind, headers

@@ -42,14 +42,32 @@ def content_type(accept: str) -> str:
         OpenMetrics if it is wanted more than plain text, else plain text, which every reader knows.
     """
     wanted = {"application/openmetrics-text": 0.0, "text/plain": 0.0, "*/*": 0.0}
-    for entry in accept[:1000].split(","):
-        kind, *parameters = (part.strip() for part in entry.split(";"))
-        values = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
-        if kind.lower() in wanted and values.get("version", "1.0.0") in ("0.0.1", "0.0.4", "1.0.0"):
-            wanted[kind.lower()] = max(wanted[kind.lower()], _quality(values.get("q", "1")))
+    for kind, values in _entries(accept):
+        if kind in wanted and values.get("version", "1.0.0") in ("0.0.1", "0.0.4", "1.0.0"):
+            wanted[kind] = max(wanted[kind], _quality(values.get("q", "1")))
     plain = max(wanted["text/plain"], wanted["*/*"])
     metrics = wanted["application/openmetrics-text"]
     return OPENMETRICS if metrics > 0 and metrics >= plain else TEXT
+
+
+def quality_of(coding: str, accept_encoding: str) -> float:
+    """How much a coding is wanted, 0 for not at all.
+
+    Args:
+        coding: Such as `gzip`.
+        accept_encoding: The request's `Accept-Encoding`.
+    """
+    return max(
+        (_quality(values.get("q", "1")) for name, values in _entries(accept_encoding) if name == coding), default=0
+    )
+
+
+def _entries(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """What a header lists, in lower case, each with its parameters."""
+    for entry in header[:1000].lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        pairs = (parameter.partition("=") for parameter in parameters)
+        yield name, {key.strip(): value.strip(' "') for key, _, value in pairs}
 
 
 def render(merged: Merged, kind: str) -> bytes:

@@ -65,6 +65,9 @@ def test_the_whole_is_told_with_everything_it_is_made_of(service: Service) -> No
     assert all(each["response_time_ms"] >= 0 for each in body["components"])
     group = service.get("/health?group=background").json()["components"]
     assert [each["name"] for each in group] == ["queue"]
+    mistyped = service.get("/health?group=backgruond")
+    assert (mistyped.status_code, mistyped.json()["status"]) == (404, "unhealthy")
+    assert mistyped.json()["reason"] == "group='backgruond' is not accepted; accepted: background | ready | resources"
 
 
 def test_readiness_follows_elasticsearch(service: Service, engine: ChangingEngine) -> None:
