@@ -16,8 +16,11 @@ MAX_FAMILIES = 200
 _MAX_LENGTH = 128
 _MAX_MEMBERS = 3
 
+_DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9]{2}"
+_TIME = "(?:[-._tT]?(?:[01][0-9]|2[0-3])(?:[-._:]?[0-5][0-9]){0,2})?"
 _DATE = re.compile(
-    r"(?<![0-9])(?:19|20)[0-9]{2}(?:[-._]?(?:0[1-9]|1[0-2])(?:[-._]?(?:0[1-9]|[12][0-9]|3[01]))?|[-._]?[wW][0-9]{2})?(?![0-9])"
+    rf"(?<![0-9])(?:{_YEAR}(?:[-._]?{_MONTH}(?:[-._]?{_DAY}{_TIME})?|[-._]?[wW][0-9]{{2}}|[-._]?[qQ][1-4])?"
+    rf"|{_DAY}[-._]{_MONTH}[-._]{_YEAR})(?![0-9])"
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _DATE_MATH = re.compile(r"\{[^{}]*(?:\{[^{}]*\})?[^{}]*\}")
@@ -52,6 +55,10 @@ def family_of(name: str) -> str:
 def _one(name: str) -> str:
     if name in {"*", ALL}:
         return ALL
+    # Mounted from a snapshot.
+    for mounted in ("partial-", "restored-"):
+        if name.startswith((f"{mounted}.ds-", f"{mounted}.fs-")):
+            name = name.removeprefix(mounted)
     backing = name.startswith((".ds-", ".fs-"))
     if name.startswith("<") and name.endswith(">"):
         name = _DATE_MATH.sub("*", name[1:-1])

@@ -137,7 +137,7 @@ def type_of(endpoint: str, body: Any, parameters: Mapping[str, str]) -> str | No
         return _LANGUAGES[endpoint]
     if endpoint in _MULTIPLE:
         types = {query_type(search, {}) for search in _searches_in(body)}
-        return types.pop() if len(types) == 1 else _MIXED
+        return types.pop() if len(types) == 1 else _MIXED if types else None
     if endpoint in _TEMPLATES:
         return "template"
     return "scroll" if endpoint == "scroll" else None

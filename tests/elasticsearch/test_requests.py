@@ -222,6 +222,13 @@ def test_generators_reach_elasticsearch_whole(recorded: Recorded, server: Script
     assert attributes(recorded)["db.operation.name"] == "bulk"
     assert attributes(recorded)["db.operation.batch.size"] == 3
     assert SECRET not in recorded.everything()
+    recorded.exporter.clear()
+    server.reply({"took": 1, "responses": []})
+    lines = ({"query": {"term": {"mail": SECRET}}} if number % 2 else {} for number in range(4))
+    headers = {"accept": "application/json", "content-type": "application/x-ndjson"}
+    scripted(lambda client: client.perform_request("POST", "/_msearch", headers=headers, body=lines))
+    assert server.requests[1].body.count(b"\n") == 4
+    assert "search.query.type" not in attributes(recorded)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
