@@ -16,6 +16,6 @@ __all__ = ["HEALTH", "LIVENESS", "READINESS", "Health", "HealthCheck", "HealthRe
 
 
 def watch() -> None:
-    """See clients that are made and servers that stop, from now on: before the server starts to serve."""
+    """See clients that are made and servers that stop, from now on."""
     clients.watch()
     lifecycle.watch_servers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import threading
 import time
 import weakref
@@ -43,26 +44,39 @@ class Lifecycle:
 
 
 def watch_servers() -> None:
-    """See when uvicorn is told to stop, which is long before the application's lifespan ends.
-
-    To be called before the server starts to serve.
-    """
+    """See when uvicorn is told to stop, which is long before the application's lifespan ends."""
     wrapt.register_post_import_hook(_hook_uvicorn, "uvicorn.server")
 
 
 def _hook_uvicorn(module: Any) -> None:
-    original: Callable[..., Any] | None = getattr(module.Server, "handle_exit", None)
-    if original is None or hasattr(original, "_otel_search"):
+    told: Callable[..., Any] | None = getattr(module.Server, "handle_exit", None)
+    shutting_down: Callable[..., Any] | None = getattr(module.Server, "shutdown", None)
+    if told is None or shutting_down is None or hasattr(told, "_otel_search"):
         return
 
-    @functools.wraps(original)
+    @functools.wraps(told)
     def handle_exit(server: Any, *args: Any, **kwargs: Any) -> Any:
-        for lifecycle in list(_lifecycles):
-            lifecycle.draining()
-        return original(server, *args, **kwargs)
+        _all_draining()
+        return told(server, *args, **kwargs)
+
+    @functools.wraps(shutting_down)
+    def shutdown(server: Any, *args: Any, **kwargs: Any) -> Any:
+        _all_draining()  # not by a signal, but for example after `--limit-max-requests`
+        return shutting_down(server, *args, **kwargs)
 
     handle_exit._otel_search = True  # type: ignore[attr-defined]
-    module.Server.handle_exit = handle_exit
+    module.Server.handle_exit, module.Server.shutdown = handle_exit, shutdown
+    # A worker of uvicorn's handles signals already when it imports the application.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if getattr(handler, "__func__", None) is told:
+                signal.signal(number, handler.__self__.handle_exit)  # type: ignore[union-attr]
+
+
+def _all_draining() -> None:
+    for lifecycle in list(_lifecycles):
+        lifecycle.draining()
 
 
 class LoopWatch:

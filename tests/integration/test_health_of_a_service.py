@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import threading
 import time
@@ -219,6 +221,32 @@ def test_readiness_ends_when_draining_begins(engine: ChangingEngine, number: int
             blocker.join()
         assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
         assert service.process.wait(30) in (0, -number)
+
+
+def test_readiness_of_workers_ends_when_draining_begins(engine: ChangingEngine) -> None:
+    port = free_port()
+    env = {**QUICK, "ENGINE": engine.url, "OTEL_SEARCH_MANAGEMENT_PORT": str(port)}
+    with serve("healthy:app", "--workers", "2", env=env, ready="/items/healthy") as service:
+
+        def told(path: str) -> httpx.Response | None:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"http://127.0.0.1:{port}{path}")
+            return None
+
+        def hang() -> None:
+            with contextlib.suppress(httpx.TransportError):
+                service.get("/hang")
+
+        eventually(lambda: (answer := told("/health/ready")) is not None and answer.status_code == 200)
+        threading.Thread(target=hang, daemon=True).start()
+        one = re.compile(r"^http_server_active_requests\{.*\} 1\.0$", re.MULTILINE)
+        eventually(lambda: (answer := told("/metrics")) is not None and one.search(answer.text))
+        service.process.send_signal(signal.SIGTERM)
+        # The one that is idle ends, the other waits for its request.
+        eventually(lambda: (answer := told("/health/ready")) is not None and answer.status_code == 503)
+        last = told("/health/ready")
+        assert last is not None
+        assert last.json()["reason"] == "draining"
 
 
 @pytest.mark.parametrize("way", [[], ["--workers", "2"]])
