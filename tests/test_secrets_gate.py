@@ -184,7 +184,8 @@ def test_all_of_a_log_record_is_looked_at(added_later: bool) -> None:
     bodies: list[Any] = [
         URL,
         {"nested": [{"password": SECRET, "hits": 3}, URL], "raw": URL.encode()},
-        ["--token", SECRET],
+        ["login", "--token", SECRET, "--fast", "x"],
+        {"headers": [["cookie", SECRET], ["host", "shop"]], "cookies": {"sid": SECRET}},
         None,
     ]
     for body in bodies:
@@ -194,7 +195,8 @@ def test_all_of_a_log_record_is_looked_at(added_later: bool) -> None:
     assert [record.body for record in records] == [
         HIDDEN,
         {"nested": [{"password": marker("password"), "hits": 3}, HIDDEN], "raw": HIDDEN.encode()},
-        ["--token", marker("token")],
+        ["login", "--token", marker("token"), "--fast", "x"],
+        {"headers": [["cookie", marker("cookie")], ["host", "shop"]], "cookies": marker("cookie")},
         None,
     ]
     for record in records:

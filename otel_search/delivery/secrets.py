@@ -209,12 +209,14 @@ class Gate:
 
     def _pair(self, name: str, value: Any) -> Any:
         kind = self._redactor.field(name)
+        if kind is None and isinstance(value, Mapping | list | tuple):
+            kind = self._redactor.many(name)
         if kind is None:
             return self._value(value)
-        if value is None or (isinstance(value, str) and MARKER.fullmatch(value)):
+        if value is None or _is_marker(value):
             return value
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-            if all(isinstance(item, str) and MARKER.fullmatch(item) for item in value):
+            if all(map(_is_marker, value)):
                 return value
             return (self._redactor.hide(kind),)
         return self._redactor.hide(kind)
@@ -237,15 +239,16 @@ class Gate:
         return value
 
     def _list(self, values: Sequence[Any]) -> Sequence[Any]:
-        safe: list[Any] = []
-        before = ""
-        for value in values:
-            # A command line: `--password`, and then what must not be seen.
-            kind = self._redactor.field(before.lstrip("-")) if before.startswith("--") else None
-            is_hidden = kind is not None and isinstance(value, str) and not MARKER.fullmatch(value)
-            safe.append(self._redactor.hide(kind) if is_hidden and kind else self._value(value))
-            before = value if isinstance(value, str) else ""
+        kinds = self._redactor.kinds_in(values) or [None] * len(values)
+        safe = [
+            self._value(value) if kind is None or value is None or _is_marker(value) else self._redactor.hide(kind)
+            for value, kind in zip(values, kinds, strict=True)
+        ]
         return tuple(safe) if isinstance(values, tuple) else safe
+
+
+def _is_marker(value: Any) -> bool:
+    return isinstance(value, str) and MARKER.fullmatch(value) is not None
 
 
 _NUMBERS = frozenset({bool, int, float, type(None)})

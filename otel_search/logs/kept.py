@@ -86,9 +86,8 @@ class Kept:
             named = ((self._redactor.hidden(name), item) for name, item in value.items())
             return {name: self._field(name, item, kind if name == "value" else None) for name, item in named}
         if type(value) is list:
-            if len(value) == 2 and type(value[0]) is str:  # a header, mostly
-                return [self._value(value[0]), self._field(value[0], value[1])]
-            return [self._value(item) for item in value]
+            kinds = self._redactor.kinds_in(value) or [None] * len(value)
+            return [self._field("", item, kind) for item, kind in zip(value, kinds, strict=True)]
         if type(value) is int and abs(value) >= _LONG_INTEGER:
             text = str(value)
             hidden = self._redactor.hidden(text)

@@ -147,13 +147,9 @@ class Values:
         return items
 
     def _kinds_in(self, value: Any) -> Sequence[str | None]:
-        """What kinds of secrets a sequence holds: a named tuple by its names, and a pair, as headers are, by its first item."""
-        kind = type(value)
-        if kind is tuple or kind is list:
-            name = value[0] if len(value) == 2 else None
-            if type(name) is bytes:
-                name = name[:SHORT].decode("latin-1")
-            return (None, self._redactor.field(name)) if type(name) is str else ()
+        """What kinds of secrets a sequence holds: a list by its items, a named tuple by its names."""
+        if type(value) is tuple or type(value) is list:
+            return self._redactor.kinds_in(value[:_MAX_ITEMS] if len(value) > _MAX_ITEMS else value)
         names = getattr(value, "_fields", ())
         return [self._redactor.field(name) for name in names] if isinstance(value, tuple) else ()
 

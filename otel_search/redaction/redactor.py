@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol
 
 from otel_search.redaction import counting, pairs
 from otel_search.redaction.counting import MARKER, marker
@@ -56,6 +56,22 @@ class Redactor:
         self._guards = Guards(word for shape in shapes if not shape.any_case for word in shape.guards)
         self._lower_guards = Guards(word for shape in shapes if shape.any_case for word in shape.guards)
         self._remembered = functools.lru_cache(maxsize=4096)(self._hidden)
+
+    def kinds_in(self, values: Sequence[Any]) -> Sequence[str | None]:
+        """What kinds of secrets the items of a list are by those before them.
+
+        In a pair, as headers are held, the second item; on a command line, what follows `--password`.
+
+        Returns:
+            As many kinds as there are items, or none at all.
+        """
+        if len(values) == 2:
+            name = values[0]
+            name = name.decode("latin-1") if type(name) is bytes else name
+            return (None, self.field(name)) if type(name) is str else ()
+        kinds: list[str | None] = [None]
+        kinds += [self.field(name[2:]) if type(name) is str and name[:2] == "--" else None for name in values[:-1]]
+        return kinds if any(kinds) else ()
 
     def hide(self, kind: str) -> str:
         """What stands in the place of a value that is hidden, and is counted."""

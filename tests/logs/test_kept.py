@@ -52,6 +52,7 @@ def test_json_stays_json_in_its_own_manner(form: dict[str, Any], end: str) -> No
         ({"password": {"a": "M4rk3r"}, "secret": None}, {"password": PASSWORD, "secret": None}),
         ({"password": True}, {"password": PASSWORD}),
         ({"headers": [["token", "M4rk3r"], ["host", "a"]]}, {"headers": [["token", TOKEN], ["host", "a"]]}),
+        (["login", "--token", "M4rk3r", "-v"], ["login", "--token", TOKEN, "-v"]),
         ([{"name": "token", "value": "M4rk3r"}], [{"name": "token", "value": TOKEN}]),
         ([{"token": "M4rk3r"}, "Bearer M4rk3r0123"], [{"token": TOKEN}, f"Bearer {TOKEN}"]),
         ({"Bearer M4rk3r0123": 1}, {f"Bearer {TOKEN}": TOKEN}),

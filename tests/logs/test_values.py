@@ -108,6 +108,11 @@ CASES = [
         id="names-and-values",
     ),
     pytest.param(
+        ["psql", "--db-password", "hunter2", "--host", "db"],
+        ["psql", "--db-password", "[redacted: password]", "--host", "db"],
+        id="command-line",
+    ),
+    pytest.param(
         {"cookies": {"sid": "hunter2"}, "secrets": 3, "credentials": ["hunter2"], "tokens": ["red"]},
         {"cookies": "[redacted: cookie]", "secrets": 3, "credentials": "[redacted: credential]", "tokens": ["red"]},
         id="of-many",
