@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.util.re import parse_env_headers
 
 from otel_search.settings import DEFAULTS
 from otel_search.telemetry.standard_variables import correct
@@ -47,6 +48,40 @@ def test_of_a_list_what_can_be_used_stays() -> None:
     ]
     assert environ == {**environ, "OTEL_RESOURCE_ATTRIBUTES": " a=b=c"}
     assert "OTEL_SERVICE_NAME" not in environ
+
+
+HEADERS = [
+    "authorization=Bearer M4rk3r",
+    "Authorization=Bearer%20M4rk3r",
+    "api-key = M4rk3r==",
+    "x=",
+    "authorization Bearer M4rk3r",
+    "authorization: Bearer M4rk3r",
+    "=M4rk3r",
+    "a=M4rk3r;b=c",
+    'a="M4rk3r"',
+    "a=M4rk3r\u00e9",
+    "a b=M4rk3r",
+]
+
+
+@pytest.mark.parametrize("text", HEADERS)
+def test_a_header_that_the_sdk_would_show_and_leave_out_is_not_shown(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parse_env_headers(text, liberal=True)
+    refused = bool(caplog.records)
+    for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        environ = {variable: f"{text},good=1"}
+        faults = correct(environ)
+        assert environ == {variable: "good=1" if refused else f"{text},good=1"}
+        assert bool(faults) is refused
+        for fault in faults:
+            assert fault == (
+                f"{variable}: entry 1 is not accepted and left out; "
+                "accepted: name=value, separated by commas, values percent-encoded"
+            )
+            assert correct({variable: text}) == [fault]
 
 
 @pytest.mark.parametrize("kind", ["sdk", "default"])

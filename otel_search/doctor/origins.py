@@ -51,7 +51,11 @@ def _effective(case: Case, variable: str, text: str, origin: str) -> Effective:
     pair = f"{variable}=x"
     if text and origin == "environment" and case.redactor.text(pair) != pair:
         text = REDACTED
-    elif variable.endswith("HEADERS") and "=" in text:
+    elif variable.endswith("HEADERS") and ("=" in text or variable.startswith("OTEL_EXPORTER_")):
         # Whatever a header is called, it is there to say who sends.
-        text = ",".join(f"{pair.partition('=')[0]}={REDACTED}" for pair in text.split(","))
+        text = ",".join(f"{name}={REDACTED}" if equals else REDACTED for name, equals, _ in _pairs(text))
     return Effective(variable, case.redactor.text(text), origin)
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str, str]]:
+    return (pair.partition("=") for pair in text.split(",") if pair)

@@ -22,6 +22,9 @@ SIGNALS = ("TRACES", "METRICS", "LOGS")
 
 Environment = MutableMapping[str, str]
 
+# What the SDK takes for a header; of what it does not take it writes the value, a secret as a rule, to stderr.
+_HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*")
+
 
 @dataclass(frozen=True)
 class _Accepted:
@@ -162,6 +165,7 @@ def correct(environ: Environment) -> list[str]:
             del environ[variable]
     _leave_providers_to_us(environ)
     faults += _correct_resource(environ)
+    faults += _correct_headers(environ)
     for processor in ("BSP", "BLRP"):
         faults += _correct_batch_size(environ, processor)
     faults += _correct_excluded_urls(environ)
@@ -227,6 +231,24 @@ def _correct_resource(environ: Environment) -> list[str]:
             faults.append(fault(variable, text, environ[variable].strip() or "no value", words))
     if not environ.get("OTEL_SERVICE_NAME", "x").strip():
         del environ["OTEL_SERVICE_NAME"]  # the SDK would take blanks for a name
+    return faults
+
+
+def _correct_headers(environ: Environment) -> list[str]:
+    """Keep the headers of exports that can be sent; no value of them is ever shown."""
+    faults = []
+    for part in ("", *(f"{signal}_" for signal in SIGNALS)):
+        variable = f"OTEL_EXPORTER_OTLP_{part}HEADERS"
+        entries = [entry.strip() for entry in environ.get(variable, "").split(",") if entry.strip()]
+        good = [entry for entry in entries if _HEADER.fullmatch(entry)]
+        if len(good) == len(entries):
+            continue
+        environ[variable] = ",".join(good)
+        if not good:
+            del environ[variable]
+        numbers = ", ".join(str(number) for number, entry in enumerate(entries, 1) if entry not in good)
+        accepted = "name=value, separated by commas, values percent-encoded"
+        faults.append(f"{variable}: entry {numbers} is not accepted and left out; accepted: {accepted}")
     return faults
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import otel_search
+from otel_search.doctor.examination import examine
 from tests.distributions import install, install_again
-from tests.doctor.examined import findings, only
+from tests.doctor.examined import WELL, findings, only
 from tests.doctor.servers import answering, closed
 
 VARIABLES = {
@@ -85,6 +86,13 @@ def test_a_disabled_instrumentor_is_found_by_each_of_its_names() -> None:
 def test_secrets_are_masked() -> None:
     found = findings({"OTEL_EXPORTER_OTLP_TIMEOUT": "https://user:hunter2@host/?token=hunter2"})
     assert "hunter2" not in str(found)
+
+
+def test_a_header_that_is_none_is_found_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {**WELL, "OTEL_EXPORTER_OTLP_HEADERS": "authorization Bearer hunter2"}
+    found = examine(environ)
+    assert {finding.check for finding in found.findings} == {"value-not-accepted", "signal-not-by-otlp"}
+    assert "hunter2" not in json.dumps(found.facts()) + caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
