@@ -105,13 +105,34 @@ def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it() -> None
     )
 
 
-def test_nobody_who_reads_the_output_is_no_error() -> None:
+@pytest.mark.parametrize("arguments", [["doctor"], ["alerts", "list"], ["stack", "init"]], ids=" ".join)
+def test_nobody_who_reads_the_output_is_no_error(arguments: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.Popen([PROGRAM, "doctor"], env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    command = [PROGRAM, *arguments, *([str(tmp_path)] if "init" in arguments else [])]
+    process = subprocess.Popen(
+        # Each line at once: what comes of it is to be met where it is written.
+        command,
+        env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     os.close(writing)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (141, "")
+
+
+def test_an_output_that_is_closed_is_no_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" alerts list >&-', PROGRAM],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:

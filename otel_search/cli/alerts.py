@@ -92,6 +92,8 @@ def run(parsed: argparse.Namespace) -> int:
             case "check":
                 return _check(parsed.file)
         return _test_mail(effective)
+    except BrokenPipeError:
+        raise  # nobody reads the output any more, which is no failure of ours
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
