@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,10 +11,13 @@ import fastapi
 from starlette.routing import Match, Mount
 
 from otel_search.endpoints import MAX_BODY, Endpoints, Request
-from otel_search.fastapi.templates import flat_routes
+from otel_search.fastapi.templates import flat_routes, template_of
 from otel_search.middleware import App, Receive, Scope, Send, inner_path
 
+_logger = logging.getLogger("otel_search.fastapi")
+
 _MAX_QUERY = 1024
+_MAX_SAID = 16
 
 
 class Answers:
@@ -28,6 +32,7 @@ class Answers:
         self._app = app
         self._endpoints = endpoints
         self._own: dict[tuple[str, str, int], bool] = {}
+        self._said: set[str] = set()
 
     def __call__(self, scope: Scope) -> App | None:
         """What answers this request in the application's place, or `None`."""
@@ -48,10 +53,23 @@ class Answers:
             try:
                 plain = {**scope, "path": path, "root_path": "", "raw_path": path.encode()}
                 known = any(is_routed(routes, {**plain, "path": each}) for each in (path, f"{path}/"))
+                if known and not (template_of(routes, plain) or path).startswith(path):
+                    self._say(path)
             except Exception:
                 known = True  # a route that cannot be asked may well be the one
             self._own[key] = known
         return known
+
+    def _say(self, path: str) -> None:
+        """A page for all paths looks like a healthy service to a probe, which nobody may have meant."""
+        if path in self._said or len(self._said) >= _MAX_SAID:
+            return
+        self._said.add(path)
+        _logger.info(
+            "%s is answered by the application's own route for all such paths, and not by otel-search; "
+            "OTEL_SEARCH_MANAGEMENT_PORT serves it on a port of its own",
+            path,
+        )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -43,7 +43,7 @@ def outer_prefix(scope: Scope) -> str:
 def matched_template(scope: Any) -> str | None:
     """The template from the root path and the outermost mount down, or `None`; never an exception."""
     try:
-        template = _match(scope["app"].routes, dict(scope)) or None  # a host route has none
+        template = template_of(scope["app"].routes, dict(scope)) or None  # a host route has none
     except Exception:
         return None  # a route of the user's own that cannot be asked: routing itself decides what comes of it
     if template is not None:
@@ -55,7 +55,13 @@ def matched_template(scope: Any) -> str | None:
     return template
 
 
-def _match(routes: Any, scope: dict[str, Any]) -> str | None:
+def template_of(routes: Any, scope: dict[str, Any]) -> str | None:
+    """The template of the route that takes a request, without what is before these routes.
+
+    Args:
+        routes: An application's or a mount's routes.
+        scope: Of the request.
+    """
     partial: str | None = None
     for route in flat_routes(routes):
         match, child = route.matches(scope)
@@ -64,7 +70,7 @@ def _match(routes: Any, scope: dict[str, Any]) -> str | None:
         # Of an included route that is not FastAPI's own kind, only Starlette's copy knows the whole path.
         known = getattr(route, "starlette_route", None) or getattr(route, "route", None) or route
         if isinstance(known, Mount):
-            inner = _match(known.routes or (), {**scope, **child})
+            inner = template_of(known.routes or (), {**scope, **child})
             return f"{known.path}/{{path}}" if inner is None else known.path + inner
         # Without the converters of `path`; a host route has neither, and its routes are not looked at.
         own = route if getattr(route, "path", None) else known

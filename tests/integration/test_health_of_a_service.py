@@ -206,6 +206,20 @@ def test_methods_paths_and_documentation(engine: ChangingEngine) -> None:
         assert service.get("/internal/state").status_code == 404
 
 
+def test_a_route_for_all_paths_wins_too_and_that_is_said_once() -> None:
+    with serve("all_paths:app", ready="/items/1") as service:
+        for _ in range(3):
+            assert service.get("/health/ready").json() == "page health/ready"
+            assert service.get("/metrics").json() == "page metrics"
+        for path in ("/health/ready", "/metrics"):
+            said = service.event(
+                logger="otel_search.fastapi",
+                event=f"{path} is answered by the application's own route "
+                "for all such paths, and not by otel-search; OTEL_SEARCH_MANAGEMENT_PORT serves it on a port of its own",
+            )
+            assert said["level"] == "info"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_readiness_ends_when_draining_begins(engine: ChangingEngine, number: int) -> None:
     with serve("healthy:app", env={**QUICK, "ENGINE": engine.url}, ready="/items/healthy") as service:
