@@ -22,6 +22,8 @@ _logger = logging.getLogger("otel_search.log_exporter")
 
 _MAX_BYTES = 1_000_000
 _RETRIED = frozenset({429, 502, 503, 504})
+_NOT_ALLOWED = frozenset({401, 403})
+"""What waits in a spool may wait for another key as well."""
 _ATTEMPTS = 6
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
@@ -62,6 +64,7 @@ class Bulk:
         self._refused = refused
         self._ended = ended
         self._is_installed = not chosen.logs_template
+        self._has_spool = bool(chosen.logs_spool)
         self._rests_until = 0.0
         self._failures = 0
 
@@ -137,7 +140,7 @@ class Bulk:
         except elastic_transport.TransportError as error:
             # Its text names only what earlier attempts have said.
             return actions, f"{type(error).__name__}: {error.message}"[:300]
-        if status in _RETRIED:
+        if status in _RETRIED or (status in _NOT_ALLOWED and self._has_spool):
             return actions, f"status {status}"
         if status == 413 and len(actions) > 1:
             half = len(actions) // 2

@@ -69,11 +69,16 @@ class Spool:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._numbers):06d}{_SUFFIX}"
         unfinished = self._directory / f"{name}{_UNFINISHED}"
-        with unfinished.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(self._directory / name)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(self._directory / name)
+        except OSError:  # a full disk, which is not to fill with what nobody can read
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise
 
     def replay(self, send: Callable[[bytes], None]) -> bool:
         """Send what waits, in its order.

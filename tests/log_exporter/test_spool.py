@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -120,6 +121,35 @@ def test_a_full_spool_keeps_what_it_has_and_says_what_it_cannot_take(spooling: A
     results = [found.export([record(number, text="x" * 100_000)]) for number in range(12)]
     assert results == [SUCCESS] * 9 + [FAILURE] * 3
     assert "is full" in found.cause
+
+
+def test_a_full_disk_is_not_filled_with_parts_of_files(
+    tmp_path: Path, spooling: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    found = spooling(f"http://127.0.0.1:{free_port()}")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert [found.export([record(number)]) for number in range(3)] == [FAILURE] * 3
+    assert os.strerror(errno.ENOSPC) in found.cause
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert found.export([record(3)]) is SUCCESS
+    assert len(waiting(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_spool_waits_for_a_key_that_is_accepted(
+    tmp_path: Path, spooling: Any, server: BulkServer, status: int
+) -> None:
+    server.status = status
+    found = spooling(server.url)
+    assert [found.export([record(number)]) for number in range(3)] == [SUCCESS] * 3
+    eventually(lambda: len(server.bulks()) > 2)
+    assert len(waiting(tmp_path)) == 3
+    server.status = 200
+    eventually(lambda: server.order == [0, 1, 2] and not waiting(tmp_path))
 
 
 def test_of_a_batch_that_was_taken_in_part_only_the_rest_is_lost(spooling: Any, server: BulkServer) -> None:
