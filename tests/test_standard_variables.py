@@ -94,3 +94,28 @@ def test_providers_as_they_come_are_not_made_before_they_are_set_up(kind: str) -
 def test_a_password_in_what_is_no_url_is_not_shown() -> None:
     (line,) = correct({"OTEL_EXPORTER_OTLP_ENDPOINT": "shop:hunter/2@collector:4318"})
     assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT='[redacted: user info]@collector:4318' is not accepted")
+
+
+def test_blanks_and_a_comma_too_many_are_no_fault() -> None:
+    environ = {
+        "OTEL_TRACES_EXPORTER": " otlp , ",
+        "OTEL_LOGS_EXPORTER": "none,",
+        "OTEL_METRICS_EXPORTER": ",",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": " 5 ",
+        "OTEL_TRACES_SAMPLER": " always_on",
+    }
+    assert correct(environ) == []
+    assert environ == {
+        **environ,
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": "",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
+        "OTEL_TRACES_SAMPLER": "always_on",
+    }
+
+
+def test_a_share_of_traces_that_is_none_is_all_and_one_line() -> None:
+    environ = {"OTEL_TRACES_SAMPLER": "traceidratio ", "OTEL_TRACES_SAMPLER_ARG": "2"}
+    assert len(correct(environ)) == 1
+    assert environ["OTEL_TRACES_SAMPLER_ARG"] == "1.0"

@@ -162,7 +162,12 @@ def correct(environ: Environment) -> list[str]:
         text = environ.get(variable, "")
         if text.strip() and not accepted.is_good(text.strip()):
             faults.append(fault(variable, text, accepted.default, accepted.words))
-            del environ[variable]
+            if variable == "OTEL_TRACES_SAMPLER_ARG":
+                environ[variable] = accepted.default  # the SDK would say that there is none
+            else:
+                del environ[variable]
+        elif text != text.strip():
+            environ[variable] = text.strip()
     _leave_providers_to_us(environ)
     faults += _correct_resource(environ)
     faults += _correct_headers(environ)
@@ -257,13 +262,16 @@ def _correct_exporters(environ: Environment, signal: str) -> list[str]:
     variable = f"OTEL_{signal}_EXPORTER"
     text = environ.get(variable, "")
     chosen = [name.strip() for name in text.split(",") if name.strip()]
+    if variable not in environ:
+        return []
     if not chosen or [name.lower() for name in chosen] == ["none"]:
+        environ[variable] = ",".join(chosen)
         return []
     known = {entry.name for entry in entry_points(group=f"opentelemetry_{signal.lower()}_exporter")} | {"otlp"}
     good = [name for name in chosen if name in known]
+    environ[variable] = ",".join(good) or "otlp"  # the SDK takes what is between two commas for a name
     if len(good) == len(chosen):
         return []
-    environ[variable] = ",".join(good) or "otlp"
     return [fault(variable, text, environ[variable], f"{' | '.join(sorted(known))}, separated by commas, or none")]
 
 
