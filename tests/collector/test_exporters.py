@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.backends.collector import Collector
 from tests.backends.fixtures import require
+from tests.backends.server import BackendError
 from tests.collector import otlp
 from tests.service import eventually
 
@@ -133,3 +134,17 @@ def test_each_backend_is_reached_by_tls_with_its_login(tmp_path: Path) -> None:
             )
         assert not asked
         assert "Bearer jaeger" not in log
+
+
+def test_a_damaged_queue_is_named_and_with_its_file_moved_away_the_collector_starts(tmp_path: Path) -> None:
+    require("otelcol-search")
+    collector = Collector(tmp_path, ("exporters/elasticsearch-otlp",), {"ELASTICSEARCH_URL": "http://127.0.0.1:9"})
+    with collector, httpx.Client() as client:
+        otlp.send(client, collector.http_url, "logs", otlp.numbered("logs", "queued", 1))
+    file = tmp_path / "queue" / "exporter_otlp_http_elasticsearch_logs"
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    with pytest.raises(BackendError, match='failed to start "otlp_http/elasticsearch" exporter: invalid database'):
+        collector.start(again=True)
+    file.rename(tmp_path / "damaged")
+    with collector, httpx.Client() as client:
+        otlp.send(client, collector.http_url, "logs", otlp.numbered("logs", "queued", 2))
