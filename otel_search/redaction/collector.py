@@ -71,14 +71,24 @@ _SUSPECTS: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {
 _PATHS: dict[str, dict[str, tuple[str, ...]]] = {
     "trace_statements": {
         "resource": ("resource.attributes",),
-        "span": ("span.attributes", "span.name", "span.status.message", "span.trace_state"),
-        "spanevent": ("spanevent.attributes", "spanevent.name"),
+        "span": ("span.attributes", "span.name", "span.status.message"),
+        "spanevent": ("spanevent.attributes",),
     },
     "metric_statements": {"resource": ()},
     "log_statements": {
         "resource": ("resource.attributes",),
-        "log": ("log.attributes", "log.body", "log.event_name"),
+        "log": ("log.attributes", "log.body"),
     },
+}
+
+# Paths that seldom have anything to hide, each with the condition under which it is looked at.
+_RARE: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "trace_statements": (
+        ("span", "span.trace_state", 'span.trace_state != ""'),
+        ("spanevent", "spanevent.name", 'spanevent.name != "exception"'),
+    ),
+    "metric_statements": (),
+    "log_statements": (("log", "log.event_name", 'log.event_name != ""'),),
 }
 
 # In their values commas and spaces are nothing special.
@@ -116,6 +126,10 @@ def configuration() -> str:
                 for path in paths
                 for pattern, replacement in every
             ]
+        for context, path, condition in _RARE[signal]:
+            lines += [f"      - context: {context}", "        conditions:", f"          - {_yaml(condition)}"]
+            lines.append("        statements:")
+            lines += [f"          - {_yaml(_statement(path, pattern, replacement))}" for pattern, replacement in every]
     lines += [
         "",
         "  redaction/secrets:",
