@@ -12,7 +12,7 @@ import re
 import weakref
 from typing import Any
 
-from otel_search.logs.variables import CAP, Variables
+from otel_search.logs.variables import Variables, may_show_variables
 from otel_search.redaction import MARKER, Redactor, marker
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -60,7 +60,7 @@ class Kept:
 
     def _plain(self, line: str) -> str:
         # Some escape the slash, too, which is in what looks like a secret.
-        if self._redactor.is_harmless(line) and "\\/" not in line and CAP not in line:
+        if self._redactor.is_harmless(line) and "\\/" not in line and not may_show_variables(line):
             return line
         if line[:1] not in ("{", "["):
             return self._text(line)
@@ -73,7 +73,7 @@ class Kept:
         return line if hidden == event else _like(text, hidden) + line[len(text) :]
 
     def _text(self, text: str) -> str:
-        if CAP in text:
+        if may_show_variables(text):
             text = self._variables.diagnosed(text)
         return self._variables.shown(text)
 

@@ -17,16 +17,21 @@ from otel_search.redaction import MARKER, Redactor, marker
 
 _logger = logging.getLogger("otel_search.logs")
 
-CAP = "└ "
-"""What stands before a value in loguru's tracebacks, beneath its variable."""
+_CAPS = ("└ ", "-> ")
+"""What stands before a value in loguru's tracebacks, beneath its variable; the second where there is ASCII alone."""
 
 # By rich and by structlog: `'the first 80 characters'+120`.
 _CUT = re.compile(r"""b?(['"]).*\1\+\d+""", re.DOTALL)
-_POINTER = re.compile(r"[ │|]*└ ")
+_POINTER = re.compile(r"[ │|]*(└ |-> )")
 _IDENTIFIER = re.compile(r"\w+")
 # loguru shows what is called, too, and that has the name of what it gives: `get_token(user)`.
 _CALLABLE = re.compile(r"<(?:function|class|built-in|module) ")
 _USER_INFO = re.compile(r"://[^/?#\s]*\Z")
+
+
+def may_show_variables(text: str) -> bool:
+    """Whether a text may be one of loguru's tracebacks with the values of variables."""
+    return any(cap in text for cap in _CAPS)
 
 
 class Variables:
@@ -61,14 +66,14 @@ class Variables:
                 code, beside = line, ""
                 lines.append(line)
                 continue
-            column = pointer.end() - len(CAP)
+            column = pointer.start(1)
             value, beside = line[pointer.end() :], ""
             name = _IDENTIFIER.match(code, column)
             kind = self._redactor.field(name[0]) if name is not None and not _CALLABLE.match(value) else None
             if kind is None:
                 value = self.shown(value, is_cut=value.endswith("..."))
             elif value != "None":
-                value, beside = marker(kind), f"{line[:column]}{' ' * len(CAP)}"
+                value, beside = marker(kind), f"{line[:column]}{' ' * len(pointer[1])}"
             lines.append(line[: pointer.end()] + value)
         return "\n".join(lines)
 

@@ -282,6 +282,12 @@ def test_loguru_shows_variables_without_secrets(chain: Chain, form: str) -> None
     assert SECRET not in out
 
 
+def test_in_ascii_pointers_are_arrows() -> None:
+    lines = ["  |   login(user, password)", "  |   |     |     -> 'M4rk3r'", "  |   |     -> 'jane'", "next -> page"]
+    hidden = [lines[0], f"  |   |     |     -> {PASSWORD}", *lines[2:]]
+    assert kept.line("\n".join(lines)) == "\n".join(hidden)
+
+
 def test_a_value_of_many_lines_is_hidden_as_a_whole() -> None:
     lines = [
         "    login(user, password)",
