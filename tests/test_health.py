@@ -242,6 +242,17 @@ def test_memory_counts_against_the_limit_of_a_cgroup_v1(tmp_path: Path) -> None:
     assert container.cpus(root) == min(1.5, container.cpus(Path("/nowhere")))
 
 
+def test_processors_that_the_process_may_not_run_on_do_not_count() -> None:
+    source = (
+        "import os\n"
+        "from otel_search.metrics import container\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
+        "print(container.cpus())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) <= 1
+
+
 def _real_cgroup(name: str, files: dict[str, str]) -> Path | None:
     """A real control group with these limits, where one can be made."""
     root = Path("/sys/fs/cgroup")

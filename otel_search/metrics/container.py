@@ -6,6 +6,7 @@ limit. What counts here is what is nearer.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,8 @@ def memory(root: Path = Path("/")) -> Memory:
 
 
 def cpus(root: Path = Path("/")) -> float:
-    """How many processors the process may use at most: the container's quota, else the machine's."""
-    machine = float(psutil.cpu_count() or 1)
-    quotas = [machine]
+    """How many processors the process may use at most: the container's quota or set of processors, else the machine's."""
+    quotas = [_processors()]
     for directory in _directories(root, ""):
         words = _read(directory / "cpu.max").split()
         if len(words) == 2 and words[0] != "max":
@@ -62,6 +62,14 @@ def cpus(root: Path = Path("/")) -> float:
         for directory in _directories(root, "cpu")
     ]
     return min(quota for quota in quotas if quota > 0)
+
+
+def _processors() -> float:
+    """Those that the process may run on: of a container that has a set of its own, or of `taskset`, not all."""
+    try:
+        return float(len(os.sched_getaffinity(0)))
+    except (AttributeError, OSError):  # not on every system
+        return float(psutil.cpu_count() or 1)
 
 
 def _memory_v2(root: Path) -> Memory | None:
