@@ -1,13 +1,16 @@
 """Clients 8.0 to 8.12, which have no telemetry of their own.
 
 `BaseClient.perform_request` is where later clients begin and end their spans; we do the same in its
-place, sync and async. The endpoint is read from the path, because these clients do not name it.
+place, sync and async. These clients do not name their endpoint, but the method that calls is named after it. Where an
+application calls `perform_request` itself, the endpoint is read from the path, as with later clients.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from elasticsearch._async.client._base import BaseClient as AsyncBaseClient
@@ -25,6 +28,26 @@ if TYPE_CHECKING:
     from otel_search.elasticsearch.hooks import Hooks
 
 
+_PACKAGES = ("elasticsearch._sync.client", "elasticsearch._async.client")
+_BASE = tuple(f"{package}._base" for package in _PACKAGES)
+_MOST_FRAMES = 6
+
+
+def _calling_method() -> str | None:
+    """The method of the client's API that is calling, with its namespace: `search`, `indices.create`."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_MOST_FRAMES):
+        module = frame.f_globals.get("__name__", "") if frame is not None else ""
+        if frame is None or not module.startswith((__name__, *_PACKAGES)):
+            return None
+        if module != __name__ and module not in _BASE:
+            namespace = module.partition(".client")[2].removeprefix(".")
+            name = frame.f_code.co_name
+            return f"{namespace}.{name}" if namespace else name
+        frame = frame.f_back
+    return None
+
+
 def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None:
     """Make the spans of clients 8.0 to 8.12."""
 
@@ -37,7 +60,7 @@ def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None
                 telemetry,
                 tracer,
                 method,
-                endpoint.operation,
+                _calling_method() or endpoint.operation,
                 endpoint.parts,
                 address_of(client),
                 parent_of(client),

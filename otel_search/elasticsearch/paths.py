@@ -1,6 +1,6 @@
 """What the path of an Elasticsearch request says, where the client does not name its endpoint.
 
-That is so in clients below 8.13 and in `client.perform_request(method, path)`.
+That is so in `client.perform_request(method, path)`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WORDS: dict[str, str | dict[str, str]] = {
     "_count": "count",
     "_data_stream": {"GET": "indices.get_data_stream", "PUT": "indices.create_data_stream", "DELETE": "indices.delete_data_stream"},
     "_delete_by_query": "delete_by_query",
-    "_eql/search": "eql.search",
+    "_eql/search": {"POST": "eql.search", "GET": "eql.get", "DELETE": "eql.delete"},
     "_field_caps": "field_caps",
     "_flush": "indices.flush",
     "_forcemerge": "indices.forcemerge",
@@ -53,10 +53,13 @@ _WORDS: dict[str, str | dict[str, str]] = {
     "_msearch": "msearch",
     "_msearch/template": "msearch_template",
     "_mtermvectors": "mtermvectors",
+    "_knn_search": "knn_search",
     "_nodes": "nodes.info",
+    "_nodes/stats": "nodes.stats",
     "_open": "indices.open",
     "_pit": {"POST": "open_point_in_time", "DELETE": "close_point_in_time"},
     "_query": "esql.query",
+    "_query/async": {"POST": "esql.async_query", "GET": "esql.async_query_get", "DELETE": "esql.async_query_delete"},
     "_rank_eval": "rank_eval",
     "_refresh": "indices.refresh",
     "_reindex": "reindex",
@@ -68,6 +71,9 @@ _WORDS: dict[str, str | dict[str, str]] = {
     "_search/template": "search_template",
     "_settings": {"GET": "indices.get_settings", "PUT": "indices.put_settings"},
     "_sql": "sql.query",
+    "_sql/async": {"GET": "sql.get_async", "DELETE": "sql.delete_async"},
+    "_sql/close": "sql.clear_cursor",
+    "_sql/translate": "sql.translate",
     "_stats": "indices.stats",
     "_tasks": {"GET": "tasks.list", "POST": "tasks.cancel"},
     "_template": {"GET": "indices.get_template", "PUT": "indices.put_template", "HEAD": "indices.exists_template", "DELETE": "indices.delete_template"},

@@ -61,12 +61,13 @@ _READERS: dict[str, Callable[[dict[str, Any], Facts], None]] = {
     "update_by_query": read_by_query,
 }
 
-_TABLES = frozenset({"esql.query", "sql.query"})
+_TABLES = frozenset({"esql.async_query", "esql.query", "sql.query"})
 
 SEARCHES = frozenset(
     {
         "async_search.submit",
         "eql.search",
+        "esql.async_query",
         "esql.query",
         "fleet.msearch",
         "fleet.search",

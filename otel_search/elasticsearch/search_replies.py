@@ -76,6 +76,9 @@ def read_table(body: dict[str, Any], facts: Facts) -> None:
         facts.outcome = PARTIAL
     if "_clusters" in body:
         read_clusters(body["_clusters"], facts)
+    if body.get("is_running") is True:
+        # What is not finished has no outcome yet.
+        facts.outcome = None
 
 
 def read_text_table(text: str, facts: Facts) -> None:

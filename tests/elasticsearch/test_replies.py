@@ -364,6 +364,21 @@ def test_a_query_whose_rows_come_as_text_is_a_search_too(
     assert read("esql.query", b"\xff\xff arrow").outcome == "hits"
 
 
+def test_an_asynchronous_query_counts_when_it_has_finished(
+    recorded: Recorded, server: ScriptedServer, scripted: Caller
+) -> None:
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    for reply in (
+        {"id": "x", "is_running": True, "is_partial": True},
+        {"is_running": False, "columns": [], "values": []},
+    ):
+        server.reply(reply)
+        body = {"query": "FROM products"}
+        scripted(lambda client, body=body: client.perform_request("POST", "/_query/async", headers=headers, body=body))
+    assert outcomes(recorded) == {"empty": 1}
+    assert [span.name for span in recorded.spans] == ["esql.async_query products"] * 2
+
+
 def test_a_failed_search_counts_as_an_error(recorded: Recorded, server: ScriptedServer, scripted: Caller) -> None:
     import elasticsearch
 

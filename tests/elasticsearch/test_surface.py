@@ -162,12 +162,10 @@ def test_every_method_is_one_client_span(
     assert not span.events
     attributes = dict(span.attributes)
     operation = attributes["db.operation.name"]
-    if NATIVE:
-        # Methods of this name in a namespace belong to the namespace, with one exception each in some versions.
-        assert (
-            operation.replace("_", "") == name.replace("_", "")
-            or operation.rpartition(".")[2] == name.rpartition(".")[2]
-        )
+    # Methods of this name in a namespace belong to the namespace, with one exception each in some versions.
+    assert (
+        operation.replace("_", "") == name.replace("_", "") or operation.rpartition(".")[2] == name.rpartition(".")[2]
+    )
     collection = attributes.get("db.collection.name")
     assert span.name == (f"{operation} {collection}" if collection else operation)
     if request.target.startswith("/products/") or request.target in {"/products", "/products?"}:
