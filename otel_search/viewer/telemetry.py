@@ -148,6 +148,11 @@ def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     return {pair.key: value_of(pair.value) for pair in pairs}
 
 
+def _id(raw: bytes) -> str:
+    """An id in hexadecimal digits; one of zeros alone is none, as which some SDKs send it."""
+    return raw.hex() if raw.strip(b"\0") else ""
+
+
 def _origin(resource: Attributes, scope: InstrumentationScope) -> dict[str, Any]:
     return {"resource": resource, "scope": scope.name, "scope_version": scope.version}
 
@@ -161,9 +166,9 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterable[Span]:
             for span in scoped.spans:
                 yield Span(
                     **origin,
-                    trace_id=span.trace_id.hex(),
-                    span_id=span.span_id.hex(),
-                    parent_span_id=span.parent_span_id.hex(),
+                    trace_id=_id(span.trace_id),
+                    span_id=_id(span.span_id),
+                    parent_span_id=_id(span.parent_span_id),
                     name=span.name,
                     kind=_enum(SpanMessage.SpanKind, span.kind, "SPAN_KIND_"),
                     start=span.start_time_unix_nano,
@@ -177,8 +182,8 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterable[Span]:
                     ),
                     links=tuple(
                         Link(
-                            trace_id=link.trace_id.hex(),
-                            span_id=link.span_id.hex(),
+                            trace_id=_id(link.trace_id),
+                            span_id=_id(link.span_id),
                             attributes=attributes_of(link.attributes),
                         )
                         for link in span.links
@@ -195,8 +200,8 @@ def logs_of(request: ExportLogsServiceRequest) -> Iterable[LogRecord]:
             for record in scoped.log_records:
                 yield LogRecord(
                     **origin,
-                    trace_id=record.trace_id.hex(),
-                    span_id=record.span_id.hex(),
+                    trace_id=_id(record.trace_id),
+                    span_id=_id(record.span_id),
                     time=record.time_unix_nano,
                     observed_time=record.observed_time_unix_nano,
                     severity=record.severity_text,
@@ -242,8 +247,8 @@ def _metric_points(metric: Metric, origin: dict[str, Any]) -> Iterable[MetricPoi
             buckets=buckets,
             exemplars=tuple(
                 Exemplar(
-                    trace_id=exemplar.trace_id.hex(),
-                    span_id=exemplar.span_id.hex(),
+                    trace_id=_id(exemplar.trace_id),
+                    span_id=_id(exemplar.span_id),
                     value=_number(exemplar),
                     time=exemplar.time_unix_nano,
                     attributes=attributes_of(exemplar.filtered_attributes),

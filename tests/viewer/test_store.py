@@ -87,6 +87,23 @@ def test_one_request_that_cannot_be_written_takes_no_other_with_it(store, monkey
     assert store.state.lost == 1
 
 
+def test_ids_of_zeros_alone_are_none(store):
+    identifier, request = search()
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        if not span.parent_span_id:
+            span.parent_span_id = bytes(8)
+    _, invalid = search()
+    for span in invalid.resource_spans[0].scope_spans[0].spans:
+        span.trace_id = bytes(16)
+    outside = lines("outside of any trace")
+    record = outside.resource_logs[0].scope_logs[0].log_records[0]
+    record.trace_id, record.span_id = bytes(16), bytes(8)
+    add(store, request, invalid, outside)
+    assert rows(store, "SELECT trace_id FROM traces") == [(identifier,)]
+    assert rows(store, "SELECT count(*) FROM spans WHERE parent_span_id = ''") == [(1,)]
+    assert rows(store, "SELECT trace_id, span_id FROM logs") == [("", "")]
+
+
 def test_values_that_no_row_can_hold_are_cut_or_left_out(store):
     _, request = search(start=2**64 - 10**9, more={"note": "x" * 100_000, "number": float("nan")})
     add(store, request, gauge(float("nan")), gauge(float("inf")), lines("x" * 100_000))
