@@ -13,7 +13,7 @@ from typing import Any
 _NOBODYS_CHOICE = frozenset({"logging", "uvicorn", "gunicorn", "hypercorn", "fastapi_cli", "structlog"})
 
 
-_DEVICES = frozenset({"/dev/stdout", "/dev/stderr", "/proc/self/fd/1", "/proc/self/fd/2"})
+DEVICES = frozenset({"/dev/stdout", "/dev/stderr", "/proc/self/fd/1", "/proc/self/fd/2"})
 """Where `FileHandler` writes in many a container."""
 _descriptors: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
@@ -21,7 +21,7 @@ _descriptors: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 def is_console(handler: logging.Handler) -> bool:
     """Whether a handler writes to the process's own stdout or stderr."""
     if isinstance(handler, logging.FileHandler):
-        return handler.baseFilename in _DEVICES
+        return handler.baseFilename in DEVICES
     if isinstance(handler, logging.StreamHandler):
         return is_standard_stream(handler.stream)
     # rich's handler

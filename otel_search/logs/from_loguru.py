@@ -24,7 +24,7 @@ from opentelemetry import trace
 
 from otel_search import semconv
 from otel_search.context import REQUEST_ID
-from otel_search.logs.console import is_standard_stream
+from otel_search.logs.console import DEVICES, is_standard_stream
 from otel_search.logs.event import EventChain, as_exc_info
 from otel_search.logs.policy import Policy
 
@@ -200,7 +200,9 @@ class LoguruBridge:
     def _look_at(self, handler: Any) -> None:
         """Have secrets hidden in what a handler writes to the console."""
         sink = handler._sink
-        is_console = type(sink) is not _Console and is_standard_stream(getattr(sink, "_stream", None))
+        is_console = type(sink) is not _Console and (
+            is_standard_stream(getattr(sink, "_stream", None)) or getattr(sink, "_path", None) in DEVICES
+        )
         if self._policy.kept is not None and is_console:
             handler._sink = _Console(sink, self._policy)
 

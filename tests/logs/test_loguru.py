@@ -6,6 +6,7 @@ import copy
 import io
 import logging
 import multiprocessing
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +140,17 @@ def test_a_logger_goes_to_other_processes_as_loguru_says(chain: Chain, written: 
     assert child.exitcode == 0
     assert (tmp_path / "app.log").read_text() == "from this one A0\nfrom another process A1\n"
     assert bodies(chain) == ["from this one"]
+
+
+def test_the_console_opened_as_a_file_gets_no_secret() -> None:
+    program = """
+from loguru import logger
+from otel_search import logs
+from otel_search.settings import Settings
+logs.install(Settings(log_format="json"), "catalogue")
+logger.remove()
+logger.add("/dev/stdout", format="{message}")
+logger.warning("token=hunter2")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"token={marker('token')}\n"
