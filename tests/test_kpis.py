@@ -230,6 +230,30 @@ def test_kpis_of_the_applications_own() -> None:
         Kpi("other", "sum", "1", "x")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["availability", "latency_p95", ""])
+def test_the_name_of_a_kpi_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"name='{name}' is not accepted"):
+        Kpi(name, "count", "1", "shop.orders")
+    assert not Kpi.declared()
+
+
+def test_what_is_no_counter_has_no_number_but_a_reason() -> None:
+    Kpi("depth", "count", "1", "queue.depth")
+    Kpi("mean", "mean", "1", "shop.orders")
+    traffic = Traffic()
+    traffic.others = [
+        ["queue.depth", "", "", GAUGE, [[[], [7, None]]]],
+        ["shop.orders", "", "", COUNTER, [[[], [7, None]]]],
+    ]
+    kpis = traffic.kpis()
+    kpis.sample()
+    traffic.now += HOUR / 2
+    told = kpis.report()["kpis"]
+    assert (told["depth"]["value"], told["mean"]["value"]) == (None, None)
+    assert told["depth"]["reason"] == "queue.depth has not been measured, or is no counter or histogram"
+    assert told["mean"]["reason"] == "shop.orders has not been measured, or is no histogram"
+
+
 def test_workers_share_their_window(tmp_path: Path) -> None:
     clock = [0.0]
     first, second = (Window(clock=lambda: clock[0]) for _ in range(2))

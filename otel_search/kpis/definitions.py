@@ -71,7 +71,7 @@ class Kpi:
         source: The name of the metric: a counter, or a histogram.
 
     Raises:
-        ValueError: The kind is not one of these, or there are 100 KPIs already.
+        ValueError: The kind is not one of these, the name is one of ours or none, or there are 100 KPIs already.
     """
 
     _declared: ClassVar[dict[str, Kpi]] = {}
@@ -80,6 +80,10 @@ class Kpi:
     def __init__(self, name: str, kind: Kind, unit: str, source: str) -> None:
         if kind not in ("count", "rate", "mean"):
             raise ValueError(f"Kpi kind={kind!r} is not accepted; accepted: count | rate | mean")
+        if not name or any(name == ours.name for ours in DEFINITIONS):
+            raise ValueError(f"Kpi name={name!r} is not accepted; accepted: a name that no other KPI has")
+        if not source:
+            raise ValueError(f"Kpi source={source!r} is not accepted; accepted: the name of a counter or a histogram")
         self.name, self.kind, self.unit, self.source = name, kind, unit, source
         with self._lock:
             if len(self._declared) >= _MAX_OWN and name not in self._declared:
@@ -112,7 +116,9 @@ class Kpi:
             counted = seen.totals.get(f"own.{source}.count", total)
             return counted * 3600 / seen.seconds if kind == "rate" else counted
 
-        return Definition(self.name, self.unit, f"{source}: {words}", compute, f"{source} has not been measured")
+        fits = "histogram" if kind == "mean" else "counter or histogram"
+        unknown = f"{source} has not been measured, or is no {fits}"
+        return Definition(self.name, self.unit, f"{source}: {words}", compute, unknown)
 
 
 def ratio(part: float, whole: float) -> float | None:

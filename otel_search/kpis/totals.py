@@ -16,7 +16,7 @@ from typing import Any
 from otel_search import semconv
 from otel_search.metrics import Merged
 from otel_search.metrics.names import label_name
-from otel_search.metrics.snapshot import HISTOGRAM
+from otel_search.metrics.snapshot import COUNTER, HISTOGRAM
 
 Totals = dict[str, float]
 
@@ -45,11 +45,13 @@ def of_merged(merged: Merged, sources: Iterable[str] = ()) -> Totals:
                 add_search(totals, labels, value[0])
     for name in sources:
         family = merged.families.get(name)
-        for value in family.points.values() if family is not None else ():
-            if len(value) == 2:
-                add_own(totals, name, None, value[0])
-            else:
+        if family is None or family.kind not in (COUNTER, HISTOGRAM):
+            continue  # what also goes down cannot be counted by differences
+        for value in family.points.values():
+            if family.kind == HISTOGRAM:
                 add_own(totals, name, value[0], value[1])
+            else:
+                add_own(totals, name, None, value[0])
     return totals
 
 
