@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import elastic_transport
 from elasticsearch._async.client._base import BaseClient as AsyncBaseClient
 from elasticsearch._sync.client._base import BaseClient
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -93,4 +94,9 @@ def hook_old_clients(hooks: Hooks, telemetry: Telemetry, tracer: Tracer) -> None
 
     hooks.replace(BaseClient, "perform_request", sync_hook)
     hooks.replace(AsyncBaseClient, "perform_request", async_hook)
-    hooks.also(Helpers(telemetry, lambda _: tracer).restore)
+
+    def tracer_of(client: Any) -> Tracer | None:
+        # Not a double in somebody's test.
+        return tracer if isinstance(getattr(client, "transport", None), elastic_transport.Transport) else None
+
+    hooks.also(Helpers(telemetry, tracer_of).restore)

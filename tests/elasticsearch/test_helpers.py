@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from elasticsearch import ApiError, helpers
@@ -394,3 +395,22 @@ def test_the_clients_switch_silences_helpers(
         caller = connect(engine_url, node_class=for_memory_engine(node))
         consume(caller, "bulk", documents(3))
         assert recorded.spans == []
+
+
+def test_a_double_of_a_client_gets_no_span_and_works(recorded: Recorded) -> None:
+    from elasticsearch.serializer import JsonSerializer
+
+    def double(kind: Any) -> Any:
+        client = kind()
+        client.options = MagicMock(return_value=client)
+        client.transport = client._client = MagicMock()
+        client.transport.serializers.get_serializer.return_value = JsonSerializer()
+        items = [{"index": {"_index": "products", "status": 201}}]
+        client.bulk = kind(return_value=MagicMock(body={"errors": False, "items": items}))
+        return client
+
+    actions = [{"_index": "products", "_source": {}}]
+    assert helpers.bulk(double(MagicMock), actions) == (1, [])
+    if hasattr(helpers, "async_bulk"):
+        assert asyncio.run(helpers.async_bulk(double(AsyncMock), actions)) == (1, [])
+    assert recorded.spans == []
