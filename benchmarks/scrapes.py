@@ -115,6 +115,7 @@ def serving(workers: int):
         "OTEL_PYTHON_DISTRO": "otel_search",
         "OTEL_SERVICE_NAME": "bench",
         "OTEL_SEARCH_ELASTICSEARCH_URL": there,
+        "OTEL_SEARCH_ACCESS_LOG": "end",
     }
     command = [
         str(BINARIES / "opentelemetry-instrument"),

@@ -244,6 +244,8 @@ class _AccessLogMode:
             access = logging.getLogger("uvicorn.access")
             silenced = not access.handlers and not access.propagate
             self._found = "off" if silenced and "gunicorn.arbiter" not in sys.modules else "end"
+            if self._found == "end" and access.level > logging.INFO:  # `uvicorn --log-level warning`
+                self._found = "failed"
         return self._found
 
 

@@ -24,8 +24,8 @@ class AccessLog:
     """Writes the access lines of one application.
 
     Args:
-        mode: Whether the `end` or `both` ends of a request are logged, or none (`off`); asked at each
-            request, because a server may be told after us to write no access log.
+        mode: Whether the `end` or `both` ends of a request are logged, the end of those that `failed`, or none
+            (`off`); asked at each request, because a server may be told after us to write no access log.
         redactor: Hides secrets in query strings.
     """
 
@@ -44,8 +44,8 @@ class AccessLog:
         """The last byte of the response has been sent, or the connection is over."""
         if state.excluded:
             self._probe(scope, state)
-        elif self._mode() != "off":
-            self._line(scope, state)
+        elif (mode := self._mode()) != "off":
+            self._line(scope, state, failed_only=mode == "failed")
 
     def exception(self, scope: Scope, state: RequestState, error: Exception) -> None:
         """Nobody handled `error`: one event, with its trace, whoever else reports it."""
@@ -72,7 +72,7 @@ class AccessLog:
             fields[semconv.CLIENT_ADDRESS] = scope["client"][0]
         return fields
 
-    def _line(self, scope: Scope, state: RequestState) -> None:
+    def _line(self, scope: Scope, state: RequestState, *, failed_only: bool) -> None:
         fields = self._fields(scope, state)
         route = state.template()
         if route is not None:
@@ -91,6 +91,8 @@ class AccessLog:
             if state.status is not None:
                 fields[semconv.WEBSOCKET_CLOSE_CODE] = state.status
         failed = error is not None and error != _CLIENT_LEFT
+        if failed_only and not failed:
+            return
         if error is not None:
             fields[semconv.ERROR_TYPE] = error
         fields[semconv.LOG_DURATION] = round(perf_counter() - state.started, 6)

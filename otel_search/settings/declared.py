@@ -72,7 +72,8 @@ class Settings:
         one_of("end", "both", "off"),
         None,
         """The access line `request completed` at the end of each request, a `request started` line too, or
-        none. Unset: `end`, but none if the server was told to write no access log (`uvicorn --no-access-log`).""",
+        none. Unset: `end`, but none if the server was told to write no access log (`uvicorn --no-access-log`), and
+        failed requests alone if it was told to write no more than warnings (`uvicorn --log-level warning`).""",
     )
     log_format: Literal["auto", "json", "console"] = setting(
         "OTEL_SEARCH_LOG_FORMAT",

@@ -74,3 +74,12 @@ def test_access_lines(setting: str, arguments: list[str], events: list[str]) -> 
             event["event"] for event in service.events() if event["logger"] in ("otel_search.access", "uvicorn.access")
         ]
         assert written == events
+
+
+@pytest.mark.parametrize(("setting", "lines"), [("", ["/boom"]), ("end", ["/item/1", "/boom"])])
+def test_a_server_that_writes_no_more_than_warnings_has_lines_of_what_failed(setting: str, lines: list[str]) -> None:
+    with serve("by_hand:app", "--log-level", "warning", env={"OTEL_SEARCH_ACCESS_LOG": setting}) as service:
+        for path in ("/item/1", "/boom"):
+            seen.server_span(service, service.get(path))
+        eventually(lambda: service.events(event="request completed", **{"url.path": "/boom"}))
+        assert [event["url.path"] for event in service.events(event="request completed")] == lines
