@@ -234,16 +234,17 @@ def _explained(server: Server, error: Exception) -> DeliveryError:
                 f"{where} answers {_words(error)}{_hint(error.smtp_code, error.smtp_error)}",
                 permanent=error.smtp_code >= 500,
             )
+        # What smtplib makes of the end of its own patience.
+        case smtplib.SMTPServerDisconnected(__context__=TimeoutError()) | TimeoutError():
+            return DeliveryError(
+                f"{where} does not answer within {server.timeout:g} s (OTEL_SEARCH_ALERTS_SMTP_TIMEOUT)"
+            )
         case smtplib.SMTPServerDisconnected():
             return DeliveryError(f"{where} has ended the connection: {error}")
         case socket.gaierror():
             return DeliveryError(f"the name of {where} is not known: {error.strerror or error}")
         case ConnectionRefusedError():
             return DeliveryError(f"{where} refuses the connection")
-        case TimeoutError():
-            return DeliveryError(
-                f"{where} does not answer within {server.timeout:g} s (OTEL_SEARCH_ALERTS_SMTP_TIMEOUT)"
-            )
     return DeliveryError(f"{where}: {type(error).__name__}: {_line(str(error))[:300]}")
 
 

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from otel_search.alerts import mail
-from otel_search.alerts.mail import DeliveryError, Server
+from otel_search.alerts.mail import DeliveryError, Server, _Attempt
 from otel_search.alerts.states import Notification
 from tests.alerts.mail_server import MailServer, server_context, silent
 from tests.service import free_port
@@ -160,6 +160,14 @@ def test_a_server_that_hangs_holds_nobody_longer_than_the_timeout(answer: bytes)
         # Its words come more often than the timeout: only a bound on all of it ends this.
         assert time.monotonic() - began < 10
     assert "0.5 s (OTEL_SEARCH_ALERTS_SMTP_TIMEOUT)" in str(error)
+    assert not error.permanent
+
+
+def test_the_timeout_is_said_whichever_of_two_clocks_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Attempt, "_cut", lambda _: None)  # a machine so busy that smtplib's own is
+    with silent() as port:
+        error = failure(plain(port, timeout=0.2))
+    assert str(error).endswith(" does not answer within 0.2 s (OTEL_SEARCH_ALERTS_SMTP_TIMEOUT)")
     assert not error.permanent
 
 

@@ -50,13 +50,13 @@ async def item(number: int) -> int:
     return os.getpid()
 
 
-async def later(number: int) -> None:
-    await asyncio.sleep(0.3)
+async def later(number: int, seconds: float) -> None:
+    await asyncio.sleep(seconds)
     with tracer.start_as_current_span(f"later {number}"):
         logger.warning("later %d", number)
 
 
 @app.get("/later/{number}")
-async def with_background(number: int, tasks: BackgroundTasks) -> int:
-    tasks.add_task(later, number)
+async def with_background(number: int, tasks: BackgroundTasks, seconds: float = 0.3) -> int:
+    tasks.add_task(later, number, seconds)
     return os.getpid()

@@ -31,8 +31,9 @@ AT_THE_END = {
 }
 GUNICORN = [str(BIN / "gunicorn"), "ending:app", "--bind", "127.0.0.1:{port}", "--no-control-socket"]
 UVICORN_WORKER = ["--worker-class", "uvicorn.workers.UvicornWorker"]
-# On a busy machine a worker may need longer for its start than the supervisor's patience, 5 s.
-WORKERS = ["--workers", "2", "--timeout-worker-healthcheck", "60"]
+# On a busy machine a worker may need longer for its start than the supervisor's patience, 5 s; and a supervisor
+# that has asked a worker at its very end waits for the answer as long as its patience lasts.
+WORKERS = ["--workers", "2", "--timeout-worker-healthcheck", "15"]
 REQUESTS = 5
 
 
@@ -51,7 +52,8 @@ def by_signals(*numbers: int) -> Callable[[Service], int]:
 
     def end(service: Service) -> int:
         items(service)
-        service.get("/later/1")  # keeps the server stopping for a moment
+        # Keeps the server stopping for a moment, or until it is forced to leave it.
+        service.get("/later/1" + ("?seconds=60" if numbers == (INT, INT) else ""))
         service.process.send_signal(numbers[0])
         for number in numbers[1:]:
             eventually(lambda: any("Shutting down" in line for line in [*service.lines, *service.error_lines]))
