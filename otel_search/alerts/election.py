@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from otel_search.alerts.lines import say
 from otel_search.alerts.saved import State
 from otel_search.delivery.forks import after_fork
 
@@ -62,7 +65,40 @@ class Lock:
     _in_child = release  # closing a copy of the file leaves the parent's lock alone
 
 
-def state_of(directory: Path, service: str) -> tuple[Lock, State] | None:
+class Place:
+    """Where what the next evaluator needs is kept, for as long as this process evaluates.
+
+    Args:
+        lock: What keeps all others out.
+        state: The files.
+    """
+
+    def __init__(self, lock: Lock, state: State) -> None:
+        self.state = state
+        self._lock = lock
+        self._unwritable: set[Path | None] = set()
+
+    def keep(self, part: str, content: Mapping[str, Any]) -> None:
+        """Write a part of the state; a file that cannot be written is said once, until it can."""
+        file = self.state.part(part)
+        try:
+            file.write(content)
+        except OSError as error:
+            if file.path not in self._unwritable:
+                self._unwritable.add(file.path)
+                what = "the state of alerts cannot be written to %s, a restart forgets it: %s"
+                say(logging.WARNING, what, file.path, error.strerror or error)
+        else:
+            if file.path in self._unwritable:
+                self._unwritable.discard(file.path)
+                say(logging.INFO, "the state of alerts is written to %s again", file.path)
+
+    def leave(self) -> None:
+        """Let another have it."""
+        self._lock.release()
+
+
+def free_place(directory: Path, service: str) -> Place | None:
     """A place for the state of a service that no other process uses: the first that is free.
 
     Two servers of one service on one machine have one each, and find them again after a restart.
@@ -80,5 +116,5 @@ def state_of(directory: Path, service: str) -> tuple[Lock, State] | None:
         lock = Lock(directory / f"{name}-{number}.lock")
         with contextlib.suppress(PermissionError):
             if lock.take():
-                return lock, State(directory / f"{name}-{number}.json")
+                return Place(lock, State(directory / f"{name}-{number}.json"))
     return None

@@ -16,7 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from otel_search import __version__, semconv
 from otel_search.alerts import mail, webhook
-from otel_search.alerts.election import Lock, state_of
+from otel_search.alerts.election import Lock, Place, free_place
 from otel_search.alerts.engine import Engine, Outcome
 from otel_search.alerts.lines import say
 from otel_search.alerts.outbox import Outbox
@@ -60,10 +60,9 @@ class EmbeddedAlerts:
         self._ended = threading.Event()
         self._thread: Future[None] | None = None
         self._lock: Lock | None = None
-        self._place: tuple[Lock, State] | None = None
+        self._place: Place | None = None
         self._engine: Engine | None = None
         self._outboxes: list[Outbox] = []
-        self._unwritable: set[Path | None] = set()
         semconv.ALERTS_FIRING.observed_on(metrics.get_meter(semconv.SCOPE, __version__), self._firing)
 
     def begin(self) -> None:
@@ -90,9 +89,10 @@ class EmbeddedAlerts:
         finally:
             for outbox in self._outboxes:
                 outbox.end()
-            for lock in (self._lock, self._place[0] if self._place else None):
-                if lock is not None:
-                    lock.release()
+            if self._lock is not None:
+                self._lock.release()
+            if self._place is not None:
+                self._place.leave()
             self._engine = None
 
     def _elected(self) -> bool:
@@ -112,7 +112,7 @@ class EmbeddedAlerts:
                 return False
         if not wanted:
             try:
-                self._place = state_of(private_directory() / "alerts", self._service)
+                self._place = free_place(private_directory() / "alerts", self._service)
             except OSError as error:
                 say(logging.WARNING, "alerts begin anew after a restart: there is no place for their state: %s", error)
             return True
@@ -152,7 +152,7 @@ class EmbeddedAlerts:
                 say(logging.INFO, "alerts are evaluated by the process that uses OTEL_SEARCH_ALERTS_STATE=%s", path)
             if self._ended.wait(self._interval):
                 return False
-        self._place = lock, State(path)
+        self._place = Place(lock, State(path))
         return True
 
     def _evaluate(self) -> None:
@@ -238,30 +238,13 @@ class EmbeddedAlerts:
         return lambda waiting: self._write(receiver, {"version": _VERSION, "waiting": waiting})
 
     def _write(self, part: str, state: dict[str, Any]) -> None:
-        if self._place is None:
-            return
-        file = self._place[1].part(part)
-        try:
-            file.write(state)
-        except OSError as error:
-            if file.path not in self._unwritable:
-                self._unwritable.add(file.path)
-                reason = error.strerror or error
-                say(
-                    logging.WARNING,
-                    "the state of alerts cannot be written to %s, a restart forgets it: %s",
-                    file.path,
-                    reason,
-                )
-        else:
-            if file.path in self._unwritable:
-                self._unwritable.discard(file.path)
-                say(logging.INFO, "the state of alerts is written to %s again", file.path)
+        if self._place is not None:
+            self._place.keep(part, state)
 
     def _restore(self, engine: Engine, *, since_start: bool) -> None:
         if self._place is None:
             return
-        state = self._place[1]
+        state = self._place.state
         if _gone_on(state, engine.restore, service=self._service):
             for outbox in self._outboxes:
                 _gone_on(state.part(outbox.receiver), _waiting(outbox))
