@@ -49,34 +49,24 @@ def watch_servers() -> None:
 
 
 def _hook_uvicorn(module: Any) -> None:
-    told: Callable[..., Any] | None = getattr(module.Server, "handle_exit", None)
-    shutting_down: Callable[..., Any] | None = getattr(module.Server, "shutdown", None)
-    if told is None or shutting_down is None or hasattr(told, "_otel_search"):
+    original: Callable[..., Any] | None = getattr(module.Server, "handle_exit", None)
+    if original is None or hasattr(original, "_otel_search"):
         return
 
-    @functools.wraps(told)
+    @functools.wraps(original)
     def handle_exit(server: Any, *args: Any, **kwargs: Any) -> Any:
-        _all_draining()
-        return told(server, *args, **kwargs)
-
-    @functools.wraps(shutting_down)
-    def shutdown(server: Any, *args: Any, **kwargs: Any) -> Any:
-        _all_draining()  # not by a signal, but for example after `--limit-max-requests`
-        return shutting_down(server, *args, **kwargs)
+        for lifecycle in list(_lifecycles):
+            lifecycle.draining()
+        return original(server, *args, **kwargs)
 
     handle_exit._otel_search = True  # type: ignore[attr-defined]
-    module.Server.handle_exit, module.Server.shutdown = handle_exit, shutdown
+    module.Server.handle_exit = handle_exit
     # A worker of uvicorn's handles signals already when it imports the application.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             handler = signal.getsignal(number)
-            if getattr(handler, "__func__", None) is told:
+            if getattr(handler, "__func__", None) is original:
                 signal.signal(number, handler.__self__.handle_exit)  # type: ignore[union-attr]
-
-
-def _all_draining() -> None:
-    for lifecycle in list(_lifecycles):
-        lifecycle.draining()
 
 
 class LoopWatch:
