@@ -69,6 +69,10 @@ def observe(
     if shutil.which(command[0], path=environ.get("PATH")) is None and not Path(launcher).with_name(command[0]).exists():
         seen.failed, seen.detail = "not-found", f"there is no program {command[0]!r} on PATH"
         return seen
+    if re.search(r"(^|\s)--uds[ =]|\bunix:", " ".join(command)):
+        seen.failed = "unix-socket"
+        seen.detail = "it is to listen on a Unix socket, and the doctor asks at a port: give it one, as in --port 8000"
+        return seen
     wanted = _port_of(command)
     if wanted and _is_taken(wanted):
         seen.failed, seen.detail = "port-taken", f"port {wanted} is in use already"

@@ -85,7 +85,7 @@ class Observed:
     """What was seen of an application.
 
     Attributes:
-        failed: `not-found`, `port-taken`, `ended`, `silent` or `no-answer`, or empty if it answered.
+        failed: `not-found`, `unix-socket`, `port-taken`, `ended`, `silent` or `no-answer`, or empty if it answered.
         detail: What went wrong, in words.
         url: What was asked for.
         status: Of its answer.

@@ -168,6 +168,8 @@ def test_a_program_that_the_launcher_cannot_reach() -> None:
             ["uvicorn", "basic:no_such_app", "--port", "0"],
             'it said: Error loading ASGI app. Attribute "no_such_app" not',
         ),
+        (["uvicorn", "basic:app", "--uds", "app.sock"], "it is to listen on a Unix socket"),
+        (["gunicorn", "basic:app", "-b", "unix:app.sock"], "it is to listen on a Unix socket"),
         (
             ["uvicorn", "broken:app"],
             "it said: uncaught exception: ModuleNotFoundError: No module named 'no_such_module'",
@@ -177,7 +179,16 @@ def test_a_program_that_the_launcher_cannot_reach() -> None:
             "it said: Exception in worker process: ModuleNotFoundError: No module named 'no_such_module'",
         ),
     ],
-    ids=["not there", "ends", "silent", "no application", "import fails", "import fails in a worker"],
+    ids=[
+        "not there",
+        "ends",
+        "silent",
+        "no application",
+        "a Unix socket",
+        "a Unix socket of gunicorn",
+        "import fails",
+        "import fails in a worker",
+    ],
 )
 def test_an_application_that_does_not_start(command: list[str], text: str) -> None:
     with Receiver(lambda _: None) as receiver:
