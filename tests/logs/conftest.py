@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,8 +75,9 @@ def chain(capsys: pytest.CaptureFixture[str], settings: Settings, monkeypatch: p
     root.handlers, root.level = [], logging.WARNING
     _exporter.clear()
     structlog.reset_defaults()
-    # As in a process without pytest, which has a hook of its own.
+    # As in a process without pytest, which has hooks of its own.
     monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
     logs.install(replace(settings, log_format="json") if settings.log_format == "auto" else settings, "catalogue")
     try:
         yield Chain(capsys)

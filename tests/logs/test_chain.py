@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import json
 import logging
@@ -24,6 +25,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_search import logs
 from otel_search.context import REQUEST_ID
+from otel_search.redaction import marker
 from otel_search.settings import Settings
 
 from .conftest import Chain
@@ -317,6 +319,20 @@ def test_warnings_and_uncaught_exceptions_are_events(chain: Chain) -> None:
     )
     sys.excepthook(ValueError, ValueError("at the end"), None)
     assert chain.line()["exception.message"] == "at the end"
+
+    class Careless:
+        def __del__(self) -> None:
+            raise LookupError("token=hunter2")
+
+    Careless()
+    gc.collect()
+    line = chain.line()
+    assert (line["event"], line["level"], line["exception.message"]) == (
+        "exception ignored",
+        "error",
+        f"token={marker('token')}",
+    )
+    assert line["code.function.name"].endswith("Careless.__del__")
 
 
 class LeadingZeros(IdGenerator):
