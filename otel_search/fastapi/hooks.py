@@ -6,6 +6,7 @@ after them, is a subclass, or gets its routes and middleware later.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from collections.abc import Callable
@@ -200,11 +201,14 @@ class Hooks:
 
     def _give_up(self, app: fastapi.FastAPI, error: Exception) -> None:
         """Serve an application as it is, if what we add to it fails."""
-        self._restore(app)
         if app.middleware_stack is None:
-            return  # its own middleware cannot be made, as it will say itself
+            return  # its own middleware cannot be made, as it says itself: the next request may find it otherwise
         self._chosen.discard(app)
         self._excepted.add(app)
+        with contextlib.suppress(
+            Exception
+        ):  # what was added is no use, and no harm, to an application that is served as it is
+            self._restore(app)
         text = "the application %r is served without telemetry, because it cannot be prepared for it: %s: %s"
         _logger.error(text, app.title, type(error).__name__, error)
 
