@@ -128,6 +128,7 @@ class Delivery:
         if self.ending:
             return
         self.ending = True
+        losses.prepare()  # what is lost is known when the providers have ended
         functions = {
             name: provider.shutdown if name in self._ours else provider.force_flush
             for name, provider in self._providers.items()

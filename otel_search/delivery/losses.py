@@ -52,12 +52,17 @@ class Losses:
         self._failing: set[str] = set()
         self._counter: Any = None
 
-    def count(self, signal: str, reason: str, count: int) -> None:
-        """Count `count` items of `signal` that are lost because of `reason`, and say nothing."""
+    def prepare(self) -> None:
+        """Make the metric while there is a provider to make it with, if it is not there yet."""
         with self._lock:
-            self._totals[signal, reason] += count
             if self._counter is None:
                 self._counter = semconv.TELEMETRY_DROPPED.on(metrics.get_meter(semconv.SCOPE))
+
+    def count(self, signal: str, reason: str, count: int) -> None:
+        """Count `count` items of `signal` that are lost because of `reason`, and say nothing."""
+        self.prepare()
+        with self._lock:
+            self._totals[signal, reason] += count
         self._counter.add(count, {"search.telemetry.signal": signal, "search.telemetry.reason": reason})
 
     def add(self, signal: str, reason: str, count: int, **details: str) -> None:

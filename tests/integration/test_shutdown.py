@@ -7,6 +7,7 @@ was sent at the end.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import pytest
 
 from otel_search.viewer.receiver import Receiver
 from otel_search.viewer.recording import Recording
-from tests.service import BIN, Service, eventually, serve
+from tests.service import BIN, Service, eventually, free_port, serve
 
 AT_THE_END = {
     "OTEL_BSP_SCHEDULE_DELAY": "600000",
@@ -244,6 +245,18 @@ with trace.get_tracer("app").start_as_current_span("work"):
 """
 
 
+def run(end: str, endpoint: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))}
+    addressed = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_PYTHON_DISTRO": "otel_search"}
+    return subprocess.run(
+        [BIN / "opentelemetry-instrument", sys.executable, "-c", PROGRAM.format(end=end)],
+        env={**environment, **AT_THE_END, **addressed, **variables},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -256,20 +269,20 @@ with trace.get_tracer("app").start_as_current_span("work"):
 def test_a_program_without_a_server_sends_what_it_has(end: str, status: int) -> None:
     recording = Recording()
     with Receiver(recording.add) as receiver:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))
-        }
-        addressed = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_PYTHON_DISTRO": "otel_search"}
-        done = subprocess.run(
-            [BIN / "opentelemetry-instrument", sys.executable, "-c", PROGRAM.format(end=end)],
-            env={**environment, **AT_THE_END, **addressed},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        done = run(end, receiver.endpoint)
     assert done.returncode == status
     assert done.stderr == b""
     assert [span.name for span in recording.spans] == ["work"]
     assert [record.body for record in recording.logs if record.scope == "app"] == ["work"]
     uncaught = [record.attributes["exception.message"] for record in recording.logs if record.scope == "uncaught"]
     assert uncaught == (["the end"] if "the end" in end else [])
+
+
+def test_a_program_that_cannot_send_says_so_and_nothing_else() -> None:
+    done = run("", f"http://127.0.0.1:{free_port()}", OTEL_SEARCH_SHUTDOWN_TIMEOUT="2")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["event"] for line in lines if line["level"] != "info"][:1] == ["work"]
+    said = [line for line in lines if line["level"] != "info"][1:]
+    assert {line["event"] for line in said} <= {"telemetry is being lost", "telemetry was lost"}
+    assert "telemetry was lost" in {line["event"] for line in said}
+    assert done.stderr == b""
