@@ -118,18 +118,23 @@ def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
         if of_scope is None:
             of_scope = of_resource[1][id(scope)] = (scope, [])
         of_scope[1].append(item.data if type(item) is Encoded else b"\x12" + _sized(encode(item)))
-    parts = []
+    # A batch is large: its parts are put together once, at the end.
+    parts: list[bytes] = []
     for resource, scopes in resources.values():
-        inner = [b"\x0a" + _sized(_pairs(b"\x0a", resource.attributes))]
+        of_resource_parts = [b"\x0a", _sized(_pairs(b"\x0a", resource.attributes))]
         for scope, items in scopes.values():
-            body = b"\x0a" + _sized(_scope(scope)) + b"".join(items)
+            items[:0] = b"\x0a", _sized(_scope(scope))
             if scope is not None and scope.schema_url:
-                body += b"\x1a" + _text(scope.schema_url)
-            inner.append(b"\x12" + _sized(body))
+                items += b"\x1a", _text(scope.schema_url)
+            of_resource_parts += b"\x12", _length(items), *items
         if resource.schema_url:
-            inner.append(b"\x1a" + _text(resource.schema_url))
-        parts.append(b"\x0a" + _sized(b"".join(inner)))
+            of_resource_parts += b"\x1a", _text(resource.schema_url)
+        parts += b"\x0a", _length(of_resource_parts), *of_resource_parts
     return b"".join(parts)
+
+
+def _length(parts: list[bytes]) -> bytes:
+    return _varint(sum(map(len, parts)))
 
 
 def _scope(scope: Any) -> bytes:
