@@ -125,7 +125,7 @@ def _request(batch: Sequence[Any], encode: Callable[[Any], bytes]) -> bytes:
         for scope, items in scopes.values():
             items[:0] = b"\x0a", _sized(_scope(scope))
             if scope is not None and scope.schema_url:
-                items += b"\x1a", _text(scope.schema_url)
+                items.extend((b"\x1a", _text(scope.schema_url)))
             of_resource_parts += b"\x12", _length(items), *items
         if resource.schema_url:
             of_resource_parts += b"\x1a", _text(resource.schema_url)
