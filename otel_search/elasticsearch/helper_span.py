@@ -89,7 +89,10 @@ class HelperSpan:
                 self._replied[kind] = self._replied.get(kind, 0) + count
 
     def count_result(self, result: Any) -> None:
-        """What the helper returns: for a bulk helper how many items succeeded, and those that failed."""
+        """What the helper returns: for a bulk helper how many items succeeded, and those that failed or their number.
+
+        The number says nothing that the replies have not said.
+        """
         if self.sees_result and type(result) is tuple and len(result) == 2 and type(result[1]) is list:
             for item in result[1]:
                 self._fail(_kind(item))

@@ -30,7 +30,7 @@ _INNER = {
     "helpers.reindex": {"bulk", "scan", "streaming_bulk"},
 }
 _COUNTING = frozenset({"async_streaming_bulk", "streaming_bulk"})
-# Whose result has the items that failed, unless only their number is wanted.
+# Whose result has the items that failed, or their number.
 _TELLING = frozenset({"async_bulk", "bulk"})
 
 
@@ -192,11 +192,21 @@ class Helpers:
                 index = args[2]
             span = HelperSpan(self._telemetry, tracer, f"helpers.{name}", index, address_of(client))
             span.sees_items = name in {"parallel_bulk", *_COUNTING}
-            span.sees_result = name in _TELLING and not (args[2] if len(args) > 2 else kwargs.get("stats_only"))
+            span.sees_result = name in _TELLING and _is_told(args, kwargs)
         except Exception:
             faults.report("starting a helper's span")
             return None
         return span
+
+
+def _is_told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether what a bulk helper returns says all of the items that failed, with what the replies have said."""
+    given = {**dict(zip(("client", "actions", "stats_only", "ignore_status"), args, strict=False)), **kwargs}
+    if not given.get("stats_only"):
+        return True
+    # Of mere numbers nobody knows which were tried again, or were in requests without a reply.
+    is_known = len(args) <= 4 and not given.get("max_retries") and not given.get("ignore_status")
+    return is_known and bool(given.get("raise_on_exception", True))
 
 
 def _counting(outer: HelperSpan, items: Iterable[Any]) -> Iterator[Any]:

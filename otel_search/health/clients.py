@@ -22,7 +22,8 @@ import wrapt
 
 _logger = logging.getLogger("otel_search.health")
 
-_MODULES = ("elasticsearch._sync.client._base", "elasticsearch._async.client._base")
+_CLASSES = {"elasticsearch._sync.client": "Elasticsearch", "elasticsearch._async.client": "AsyncElasticsearch"}
+"""The clients, by their modules. Each has some forty more for its namespaces, which are looked at with it."""
 _REGISTRIES = (
     "elasticsearch.dsl.connections",
     "elasticsearch.dsl.async_connections",
@@ -43,7 +44,7 @@ _state = {"searched": False}
 
 def watch() -> None:
     """See each client that is made from now on; a second call does nothing."""
-    for name in _MODULES:
+    for name in _CLASSES:
         wrapt.register_post_import_hook(_hook, name)
 
 
@@ -58,7 +59,7 @@ def found() -> list[tuple[Any, Any]]:
 
 
 def _hook(module: Any) -> None:
-    cls = getattr(module, "BaseClient", None)
+    cls = getattr(module, _CLASSES[module.__name__], None)
     original: Callable[..., None] | None = getattr(cls, "__init__", None)
     if cls is None or original is None or hasattr(original, _MARK):
         return
@@ -105,7 +106,8 @@ def _look_into_registries() -> None:
 
 def _search() -> None:
     """Look at all objects: some ten milliseconds, in a thread, the first time and after a client has gone."""
-    classes = tuple(cls for name in _MODULES if (cls := getattr(sys.modules.get(name), "BaseClient", None)) is not None)
+    bases = (getattr(sys.modules.get(f"{name}._base"), "BaseClient", None) for name in _CLASSES)
+    classes = tuple(cls for cls in bases if cls is not None)
     dead = [key for key, (_, client) in list(_clients.items()) if client() is None]
     for key in dead:
         _clients.pop(key, None)

@@ -135,8 +135,10 @@ def test_partial_helpers_are_errors_if_asked(engine: Caller) -> None:
         assert "exception" in parent.attributes["error.type"]
 
 
-@pytest.mark.parametrize("name", ["bulk", "streaming_bulk"])
-def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller, name: str) -> None:
+@pytest.mark.parametrize(("name", "options"), [("bulk", {}), ("bulk", {"stats_only": True}), ("streaming_bulk", {})])
+def test_retried_items_count_once(
+    recorded: Recorded, server, scripted: Caller, name: str, options: dict[str, Any]
+) -> None:
     def reply(*statuses: int) -> dict[str, Any]:
         rejected = {"type": "es_rejected_execution_exception", "reason": "queue is full of secret-price"}
         items = [
@@ -148,7 +150,8 @@ def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller, 
     server.reply(reply(201, 429, 429))
     server.reply(reply(201, 429))
     server.reply(reply(429))
-    results = consume(scripted, name, documents(3), max_retries=2, initial_backoff=0.01, raise_on_error=False)
+    retries = {"max_retries": 2, "initial_backoff": 0.01}
+    results = consume(scripted, name, documents(3), raise_on_error=False, **retries, **options)
     assert results[0] == 2 if name == "bulk" else [ok for ok, _ in results] == [True, True, False]
     parent, children = family(recorded, prefix(scripted) + name)
     assert len(children) == 3
@@ -158,6 +161,18 @@ def test_retried_items_count_once(recorded: Recorded, server, scripted: Caller, 
         attributes["search.outcome"]: point.value for attributes, point in recorded.points("search.client.bulk.items")
     }
     assert points == {"ok": 2, "es_rejected_execution_exception": 4}
+
+
+@pytest.mark.parametrize("options", [{"raise_on_exception": False}, {"ignore_status": 413}])
+def test_items_of_a_request_that_was_refused_count_where_only_numbers_are_wanted(
+    recorded: Recorded, server, scripted: Caller, options: dict[str, Any]
+) -> None:
+    server.reply({"error": {"type": "too_large", "reason": "no"}, "status": 413}, status=413)
+    result = consume(scripted, "bulk", documents(3), stats_only=True, raise_on_error=False, **options)
+    assert result == (0, 3)
+    parent, _ = family(recorded, prefix(scripted) + "bulk")
+    assert (parent.attributes["search.bulk.ok"], parent.attributes["search.bulk.failed"]) == (0, 3)
+    assert parent.attributes["search.bulk.errors"] == "too_large: 3"
 
 
 def test_scan_is_one_span_over_its_pages(recorded: Recorded, engine: Caller) -> None:
