@@ -14,12 +14,12 @@ from opentelemetry.trace import Tracer
 from otel_search.elasticsearch import faults
 from otel_search.elasticsearch.attempts import NodeHooks
 from otel_search.elasticsearch.call import CURRENT, SILENT, Call, SilentCall
+from otel_search.elasticsearch.cloning import TRANSPORT, hook_clients
 from otel_search.elasticsearch.helpers import Helpers, address_behind, parent_of
 from otel_search.elasticsearch.native_helpers import helpers_span_hook, use_span_hook
 from otel_search.elasticsearch.telemetry import Telemetry
 
 _ADDRESS = "_otel_search_address"
-_TRANSPORT = "_otel_search_transport"
 _MARK = "_otel_search_hook"
 
 
@@ -160,7 +160,7 @@ def hook_native_spans(hooks: Hooks, telemetry: Telemetry, tracer_provider: Any =
             tracer = tracer_of(self) if is_instrumentation_enabled() else None
             if tracer is None:
                 return SILENT
-            address = _address_of(getattr(self, _TRANSPORT, None))
+            address = _address_of(getattr(self, TRANSPORT, None))
             return Call(telemetry, tracer, method, endpoint_id, path_parts, address, parent_of(self))
 
         return span
@@ -170,7 +170,7 @@ def hook_native_spans(hooks: Hooks, telemetry: Telemetry, tracer_provider: Any =
         hooks.replace(_otel.OpenTelemetry, "helpers_span", helpers_span_hook(telemetry, tracer_of))
         hooks.replace(_otel.OpenTelemetry, "use_span", use_span_hook)
     hooks.also(Helpers(telemetry, tracer_of).restore)
-    _hook_clients(hooks)
+    hook_clients(hooks, lean=telemetry.lean)
 
 
 def _address_of(transport: Any) -> tuple[str, int] | None:
@@ -185,27 +185,3 @@ def _address_of(transport: Any) -> tuple[str, int] | None:
         faults.report("reading a transport's nodes")
         return None
     return known
-
-
-def _hook_clients(hooks: Hooks) -> None:
-    """Tell each client's telemetry which transport it uses, so that the address is known when a span starts.
-
-    A client has some forty more for its namespaces, and `.options()` makes them all anew: for each there is no
-    more to do than to keep the transport.
-    """
-    from elasticsearch._async.client._base import BaseClient as AsyncBaseClient
-    from elasticsearch._sync.client._base import BaseClient
-
-    def init_hook(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 (it is one)
-            original(self, *args, **kwargs)
-            try:
-                setattr(self._otel, _TRANSPORT, self._transport)
-            except Exception:
-                faults.report("reading a client's transport")
-
-        return __init__
-
-    hooks.replace(BaseClient, "__init__", init_hook)
-    hooks.replace(AsyncBaseClient, "__init__", init_hook)

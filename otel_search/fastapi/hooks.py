@@ -205,9 +205,8 @@ class Hooks:
             return  # its own middleware cannot be made, as it says itself: the next request may find it otherwise
         self._chosen.discard(app)
         self._excepted.add(app)
-        with contextlib.suppress(
-            Exception
-        ):  # what was added is no use, and no harm, to an application that is served as it is
+        # What was added and stays is no use, and no harm, to an application that is served as it is.
+        with contextlib.suppress(Exception):
             self._restore(app)
         text = "the application %r is served without telemetry, because it cannot be prepared for it: %s: %s"
         _logger.error(text, app.title, type(error).__name__, error)

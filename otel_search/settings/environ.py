@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 
 from otel_search.settings.declared import Settings
 from otel_search.settings.values import words
@@ -62,6 +62,18 @@ def without_exporter(variable: str, name: str) -> Iterator[None]:
         yield
     finally:
         os.environ[variable] = given
+
+
+def look_at(*variables: str) -> Callable[[], object] | None:
+    """A look at some variables, whose result is another one when one of them has changed.
+
+    It takes a fraction of the time of reading them; `None` where this Python has no such way.
+    """
+    raw, encoded = getattr(os.environ, "_data", None), getattr(os.environ, "encodekey", None)
+    if not isinstance(raw, dict) or encoded is None:
+        return None
+    keys = [encoded(variable) for variable in variables]
+    return lambda: [raw.get(key) for key in keys]
 
 
 def shown(*variables: str) -> str:
