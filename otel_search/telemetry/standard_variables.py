@@ -24,6 +24,8 @@ Environment = MutableMapping[str, str]
 
 # What the SDK takes for a header; of what it does not take it writes the value, a secret as a rule, to stderr.
 _HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*")
+_DETECTORS = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+_RESOURCE_ATTRIBUTE = re.compile(r"\s*[^\s=][^=]*=.*")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,31 @@ def _one_of(*choices: str, default: str) -> _Accepted:
     return _Accepted(lambda text: text in choices, " | ".join(choices), default)
 
 
-def _component(group: str, default: str) -> _Accepted:
-    names = {entry.name for entry in entry_points(group=group)}
-    return _Accepted(lambda text: text in names, " | ".join(sorted(names)) or "nothing that is installed", default)
+@dataclass(frozen=True)
+class _Component:
+    """What a variable accepts that names something installed, which is looked up only where one is set.
+
+    Attributes:
+        group: The group of entry points.
+        default: What is used in place of a value that cannot be.
+    """
+
+    group: str
+    default: str
+
+    def is_good(self, text: str) -> bool:
+        """Whether a value can be used."""
+        return text in _installed(self.group)
+
+    @property
+    def words(self) -> str:
+        """What is accepted, for people."""
+        return " | ".join(sorted(_installed(self.group))) or "nothing that is installed"
+
+
+def _installed(group: str) -> set[str]:
+    """The names of entry points; some milliseconds, since the files of all distributions are read."""
+    return {entry.name for entry in entry_points(group=group)}
 
 
 def _is_endpoint(text: str) -> bool:
@@ -89,7 +113,7 @@ def _size(default: str) -> _Accepted:
     return _number(1, _LARGE, "a whole number above 0", default)
 
 
-def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
+def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted | _Component]]:
     """The variables, each with what it accepts."""
     for part in ("", *(f"{signal}_" for signal in SIGNALS)):
         yield f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", _one_of("grpc", "http/protobuf", default="http/protobuf")
@@ -101,7 +125,7 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
         for protocol in ("HTTP", "GRPC"):
             yield (
                 f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{part}CREDENTIAL_PROVIDER",
-                _component("opentelemetry_otlp_credential_provider", "no value"),
+                _Component("opentelemetry_otlp_credential_provider", "no value"),
             )
         # A gRPC target needs no scheme.
         if "grpc" not in (
@@ -124,13 +148,13 @@ def _accepted(environ: Environment) -> Iterator[tuple[str, _Accepted]]:
         _one_of("trace_based", "always_on", "always_off", default="trace_based"),
     )
     yield "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", _TEMPORALITY
-    yield "OTEL_TRACES_SAMPLER", _component("opentelemetry_traces_sampler", "parentbased_always_on")
+    yield "OTEL_TRACES_SAMPLER", _Component("opentelemetry_traces_sampler", "parentbased_always_on")
     if environ.get("OTEL_TRACES_SAMPLER") in ("traceidratio", "parentbased_traceidratio"):
         yield "OTEL_TRACES_SAMPLER_ARG", _number(0, 1, "a number from 0 to 1", "1.0", float)
-    yield "OTEL_PYTHON_ID_GENERATOR", _component("opentelemetry_id_generator", "random")
+    yield "OTEL_PYTHON_ID_GENERATOR", _Component("opentelemetry_id_generator", "random")
     for provider in ("tracer", "meter", "logger"):
         # With a name that there is not, each request would fail.
-        yield f"OTEL_PYTHON_{provider.upper()}_PROVIDER", _component(f"opentelemetry_{provider}_provider", "no value")
+        yield f"OTEL_PYTHON_{provider.upper()}_PROVIDER", _Component(f"opentelemetry_{provider}_provider", "no value")
     for limit in (
         "ATTRIBUTE_COUNT",
         "ATTRIBUTE_VALUE_LENGTH",
@@ -219,21 +243,19 @@ def _leave_providers_to_us(environ: Environment) -> None:
 def _correct_resource(environ: Environment) -> list[str]:
     """Keep what can be used of lists that the SDK complains about in each process, and of detectors with a traceback."""
     faults = []
-    names = {"*", *(entry.name for entry in entry_points(group="opentelemetry_resource_detector"))}
-    for variable, is_good, words in (
-        ("OTEL_RESOURCE_ATTRIBUTES", re.compile(r"\s*[^\s=][^=]*=.*").fullmatch, "key=value, separated by commas"),
-        (
-            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
-            lambda name: name.strip() in names,
-            f"{' | '.join(sorted(names))}, separated by commas",
-        ),
+    detectors = _Component("opentelemetry_resource_detector", "no value")
+    for variable, is_good in (
+        ("OTEL_RESOURCE_ATTRIBUTES", _RESOURCE_ATTRIBUTE.fullmatch),
+        (_DETECTORS, lambda name: name.strip() == "*" or detectors.is_good(name.strip())),
     ):
         text = environ.get(variable, "")
         parts = [part for part in text.split(",") if part.strip()]
         good = [part for part in parts if is_good(part)]
         if len(good) < len(parts):
             environ[variable] = ",".join(good)
-            faults.append(fault(variable, text, environ[variable].strip() or "no value", words))
+            used = environ[variable].strip() or "no value"
+            words = f"* | {detectors.words}" if variable == _DETECTORS else "key=value"
+            faults.append(fault(variable, text, used, f"{words}, separated by commas"))
     if not environ.get("OTEL_SERVICE_NAME", "x").strip():
         del environ["OTEL_SERVICE_NAME"]  # the SDK would take blanks for a name
     return faults
@@ -267,7 +289,9 @@ def _correct_exporters(environ: Environment, signal: str) -> list[str]:
     if not chosen or [name.lower() for name in chosen] == ["none"]:
         environ[variable] = ",".join(chosen)
         return []
-    known = {entry.name for entry in entry_points(group=f"opentelemetry_{signal.lower()}_exporter")} | {"otlp"}
+    known = {"otlp"}
+    if not known.issuperset(chosen):
+        known |= _installed(f"opentelemetry_{signal.lower()}_exporter")
     good = [name for name in chosen if name in known]
     environ[variable] = ",".join(good) or "otlp"  # the SDK takes what is between two commas for a name
     if len(good) == len(chosen):
