@@ -81,8 +81,7 @@ class Kept:
         if type(value) is str:
             return self._text(value)
         if type(value) is dict:
-            label = value.get("name", value.get("key")) if "value" in value else None
-            kind = self._redactor.field(label) if type(label) is str else None
+            kind = self._redactor.kind_of_value(value)
             named = ((self._redactor.hidden(name), item) for name, item in value.items())
             return {name: self._field(name, item, kind if name == "value" else None) for name, item in named}
         if type(value) is list:
@@ -110,9 +109,8 @@ class Kept:
         handler.acquire()
         try:  # another thread may have been faster
             if type(handler.__dict__.get("format")) is not _Format:
-                if callable(
-                    getattr(handler, "render_message", None)
-                ):  # rich's, which does not format an exception's event
+                # rich's, which does not format an exception's event.
+                if callable(getattr(handler, "render_message", None)):
                     handler.__dict__["render_message"] = _Message(handler, self, "render_message")
                 handler.__dict__["format"] = _Format(handler, self, "format")
                 self._handlers.add(handler)

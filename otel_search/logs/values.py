@@ -55,10 +55,10 @@ class Values:
                 return self.text(value)
             safe = self._short(value)
             return safe if safe == value else self._counted(value, safe)
-        if value is None or kind is bool or kind is int or kind is float:
-            return self._value(value, 0, [_MAX_TOTAL])
-        secret = self._redactor.many(name)
-        return self._hidden(secret, value) if secret is not None else self._value(value, 0, [_MAX_TOTAL])
+        if value is None or kind is bool:
+            return value
+        secret = None if kind in _SCALARS else self._redactor.many(name)
+        return self._value(value, 0, [_MAX_TOTAL]) if secret is None else self._hidden(secret, value)
 
     def _hidden(self, kind: str, value: Any) -> Any:
         if value is None or (type(value) is str and MARKER.fullmatch(value)):
@@ -155,7 +155,7 @@ class Values:
 
     def _dict(self, value: dict[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        named = self._kind_of_value(value)
+        named = self._redactor.kind_of_value(value)
         for count, (key, item) in enumerate(value.items()):
             if count == _MAX_ITEMS or left[0] <= 0:
                 result["…"] = f"{len(value) - count} more"
@@ -167,13 +167,6 @@ class Values:
                 kind = self._redactor.many(name)
             result[name] = self._value(item, depth + 1, left) if kind is None else self._hidden(kind, item)
         return result
-
-    def _kind_of_value(self, value: dict[Any, Any]) -> str | None:
-        """What kind of secret `{"name": "cookie", "value": …}` holds, as headers and variables of the environment are written."""
-        if "value" not in value:
-            return None
-        name = value.get("name", value.get("key"))
-        return self._redactor.field(name) if type(name) is str else None
 
     def _of_structure(self, value: Any, depth: int, left: list[int]) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

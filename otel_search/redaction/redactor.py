@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from otel_search.redaction import counting, pairs
@@ -72,6 +72,13 @@ class Redactor:
         kinds: list[str | None] = [None]
         kinds += [self.field(name[2:]) if type(name) is str and name[:2] == "--" else None for name in values[:-1]]
         return kinds if any(kinds) else ()
+
+    def kind_of_value(self, values: Mapping[Any, Any]) -> str | None:
+        """What kind of secret `{"name": "cookie", "value": …}` holds, as headers and variables of the environment are written."""
+        if "value" not in values:
+            return None
+        name = values.get("name", values.get("key"))
+        return self.field(name) if type(name) is str else None
 
     def hide(self, kind: str) -> str:
         """What stands in the place of a value that is hidden, and is counted."""
